@@ -1,7 +1,8 @@
 """The news world: an embedded miniature in which faithfulness can be measured exactly, offline.
 
-Its articles are made by rule and are no substitute for real text; wherever its numbers show, they are labelled as the news world's.
-`story` makes articles and references, `oracle` says which facts of a summary its article supports, `models` finds the shipped checkpoints.
+Its articles are made by rule and are no substitute for real text; wherever its numbers show, they are
+labelled as the news world's. `story` makes articles and references, `oracle` says which facts of a summary its article
+supports, `models` finds the shipped checkpoints.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def rows(split: str, n: int, *, seed: int = 0, noise: float = 0.0) -> list[Row]:
 
     Args:
         seed: Selects an independent data set.
-        noise: Probability, in [0, 1], that `summary` states something the article does not support; `references` never do.
+        noise: Probability, in [0, 1], that `summary` states what the article does not; `references` never do.
     """
     if not 0 <= noise <= 1:
         raise ValueError(f"noise is a probability, got {noise}")

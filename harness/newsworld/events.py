@@ -1,7 +1,8 @@
 """The events of the news world: what each kind of story states, and the sentences that state it.
 
-An event has named slots, lead sentences (first sentence of an article, interchangeable), details (each a pair of interchangeable sentences),
-and summary sentences. No summary sentence equals a lead or a detail, so summarising is more than copying.
+An event has named slots, lead sentences (first sentence of an article, interchangeable), details (each a pair
+of interchangeable sentences), and summary sentences. No summary sentence equals a lead or a detail, so
+summarising is more than copying.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Event:
 
     @property
     def detail_sentences(self) -> tuple[str, ...]:
+        """All detail sentences, whichever fact they state."""
         return tuple(sentence for alternatives in self.details for sentence in alternatives)
 
 

@@ -1,7 +1,8 @@
 """The words of the news world: what can fill each kind of slot.
 
-Every value is made of whole words, contains no full stop, and begins with a consonant sound where a template puts "a" before it, so that
-any value reads correctly in any template. Lists are ordered: a seed gives the same story on every machine.
+Every value is made of whole words, contains no full stop, and begins with a consonant sound where a template
+puts "a" before it, so that any value reads correctly in any template. Lists are ordered: a seed gives the
+same story on every machine.
 """
 
 from __future__ import annotations
@@ -11,18 +12,21 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-FIRST_NAMES = """Anna Maria Elena Clara Nadia Priya Leila Ingrid Sofia Helen Ruth Grace Amina Yuki Mei Rosa Irene Julia Laura Karen Diana Olga
-Petra Alice Nora Fiona Teresa Wendy Hana Zara Peter David Omar Lucas Martin Victor Samuel Daniel Oscar Henry Ivan Rafael Kenji Hugo Felix
-Simon Walter George Amir Tomas Erik Paul Marco Nikhil Andre Carl Louis Frank Jonas Leon Adam Bruno Cyrus Dario Edgar Farid Gavin Hamid Isaac
-Jorge Kofi Liam Milan Nestor Pablo Quentin Ramon Stefan Tariq Ulrich Vera Yasmin Agnes Bella Carmen Doris Esther Freya Gloria Hilda Ida Joan
-Kira Lydia Mona Naomi Paula Rita Selma Tanya""".split()
+FIRST_NAMES = """Anna Maria Elena Clara Nadia Priya Leila Ingrid Sofia Helen Ruth Grace Amina Yuki Mei
+Rosa Irene Julia Laura Karen Diana Olga Petra Alice Nora Fiona Teresa Wendy Hana Zara Peter David Omar
+Lucas Martin Victor Samuel Daniel Oscar Henry Ivan Rafael Kenji Hugo Felix Simon Walter George Amir
+Tomas Erik Paul Marco Nikhil Andre Carl Louis Frank Jonas Leon Adam Bruno Cyrus Dario Edgar Farid Gavin
+Hamid Isaac Jorge Kofi Liam Milan Nestor Pablo Quentin Ramon Stefan Tariq Ulrich Vera Yasmin Agnes Bella
+Carmen Doris Esther Freya Gloria Hilda Ida Joan Kira Lydia Mona Naomi Paula Rita Selma Tanya""".split()
 
-LAST_NAMES = """Alvarez Becker Castillo Dawson Eriksen Fischer Gupta Hansen Ibrahim Jensen Kowalski Larsen Mendes Novak Okafor Petrov Quinn
-Romero Schmidt Tanaka Ueda Vargas Weber Xu Yilmaz Zhang Abbott Barnes Coleman Duarte Ellis Foster Grant Hughes Ingram Jarvis Keller Lambert
-Morris Nash Osborne Parker Reyes Sawyer Turner Underwood Vaughn Walsh Yates Ziegler Ahmed Bianchi Cohen Dubois Engel Farah Gomez Haddad Ivanov
-Joshi Khan Lopez Moreau Nakamura Ortega Pereira Rossi Silva Torres Usman Vogel Wagner Yamada Zimmer Archer Bishop Carver Drake Emerson Fletcher
-Garner Harlow Irving Jordan Knox Lowell Mercer Norris Oakley Preston Ramsey Shepard Thornton Upton Vance Whitaker Yorke Zeller Aydin Bose
-Chandra Diallo Eze Ferreira Goldman Horvat Iqbal Jansen""".split()
+LAST_NAMES = """Alvarez Becker Castillo Dawson Eriksen Fischer Gupta Hansen Ibrahim Jensen Kowalski
+Larsen Mendes Novak Okafor Petrov Quinn Romero Schmidt Tanaka Ueda Vargas Weber Xu Yilmaz Zhang Abbott
+Barnes Coleman Duarte Ellis Foster Grant Hughes Ingram Jarvis Keller Lambert Morris Nash Osborne Parker
+Reyes Sawyer Turner Underwood Vaughn Walsh Yates Ziegler Ahmed Bianchi Cohen Dubois Engel Farah Gomez
+Haddad Ivanov Joshi Khan Lopez Moreau Nakamura Ortega Pereira Rossi Silva Torres Usman Vogel Wagner
+Yamada Zimmer Archer Bishop Carver Drake Emerson Fletcher Garner Harlow Irving Jordan Knox Lowell Mercer
+Norris Oakley Preston Ramsey Shepard Thornton Upton Vance Whitaker Yorke Zeller Aydin Bose Chandra
+Diallo Eze Ferreira Goldman Horvat Iqbal Jansen""".split()
 
 
 def _compounds(stems: str, endings: str, count: int) -> list[str]:
@@ -51,7 +55,7 @@ CLUBS = [f"{town} {NICKNAMES[i * 3 % len(NICKNAMES)]}" for i, town in enumerate(
 
 @dataclass(frozen=True)
 class SlotType:
-    """A kind of value: how to draw one, a pattern without groups that matches just those values, all words."""
+    """A kind of value: how to draw one, a pattern without groups that matches just those, and their words."""
 
     draw: Callable[[random.Random], str]
     pattern: str

@@ -14,9 +14,10 @@ count as faithful.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import fmean
 from typing import Literal
 
 from harness.newsworld.events import ASIDE, EVENTS, FILLERS, SLOT
@@ -79,7 +80,7 @@ def judge(article: str, summary: str) -> Verdict:
     for start, end in _sentences(summary):
         readings = [_check(reading, records, article) for reading in _readings(summary, start, end)]
         if readings:
-            facts.extend(max(readings, key=_share_supported))
+            facts.extend(max(readings, key=_supported))
         elif summary[start:end] not in FILLERS:
             unparsable.append((start, end))
     return Verdict(tuple(facts), tuple(unparsable))
@@ -141,8 +142,8 @@ def _support(stated: str | None, value: str, article: str) -> Support:
     return "intrinsic" if re.search(rf"\b{re.escape(value)}\b", article) else "extrinsic"
 
 
-def _share_supported(facts: list[Fact]) -> float:
-    return sum(fact.support == "supported" for fact in facts) / len(facts)
+def _supported(facts: Iterable[Fact]) -> float:
+    return fmean(fact.support == "supported" for fact in facts)
 
 
 def _sentences(text: str) -> Iterator[tuple[int, int]]:
