@@ -151,6 +151,10 @@ def replace_dir(path: str | os.PathLike[str]) -> Iterator[Path]:
     beside it.
     """
     target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_dir():
+        raise HarnessError(
+            f"{path}: is a file, but a folder is to be written", "Choose another output folder."
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     token = secrets.token_hex(8)
     temporary, old = target.parent / f".{token}.tmp", target.parent / f".{target.name}.{token}.old"

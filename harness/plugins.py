@@ -93,6 +93,9 @@ def _commands_of(entry_point: EntryPoint) -> tuple[str, list[Command]]:
     for command in commands:
         if not isinstance(command, Command):
             raise TypeError(f"commands() gave {command!r}, not a harness.plugins.Command")
+        command.add_arguments(
+            ArgumentParser()
+        )  # a mistake in it must show here, where it costs one plugin only
     return str(plugin.name), commands
 
 

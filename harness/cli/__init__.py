@@ -21,12 +21,15 @@ EXIT_ERROR = 2
 EXIT_INTERRUPT = 130  # 128 + SIGINT, what a shell reports for Ctrl-C
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell reports for `yes | head -1`
 
-_DISK_REMEDIES = {
+_FILE_REMEDIES = {
     errno.ENOSPC: "Free some space or choose another output folder, then run the same command again.",
     errno.EDQUOT: "Free some of your quota or choose another output folder, then run the same command again.",
     errno.EACCES: "Change the permissions or choose another folder.",
     errno.EPERM: "Change the permissions or choose another folder.",
     errno.EROFS: "The file system is read-only: choose another folder.",
+    errno.EISDIR: "This is a folder where a file is to go: choose another path.",
+    errno.ENOTDIR: "A part of this path is a file: choose another path.",
+    errno.EEXIST: "This is a file where a folder is to go: choose another path.",
 }
 
 
@@ -53,16 +56,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
     except OSError as error:
-        if error.errno not in _DISK_REMEDIES:
+        if error.errno not in _FILE_REMEDIES:
             raise
         where = error.filename or "a file that the system does not name"
-        return _fail(HarnessError(f"{where}: {error.strerror}", _DISK_REMEDIES[error.errno]))
+        return _fail(HarnessError(f"{where}: {error.strerror}", _FILE_REMEDIES[error.errno]))
 
 
 def _dispatch(argv: Sequence[str] | None) -> int:
     groups = command_groups()
     parser = build_parser(groups)
-    arguments = parser.parse_args(argv)
+    try:
+        arguments = parser.parse_args(argv)
+    except SystemExit as stop:  # --help, --version, or a usage error that argparse has printed
+        return stop.code if isinstance(stop.code, int) else EXIT_ERROR
     if arguments.command is None:
         parser.print_help(sys.stderr)
         return EXIT_ERROR
@@ -99,7 +105,8 @@ def build_parser(groups: Sequence[CommandGroup]) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", help=argparse.SUPPRESS)
     for group in groups:
         for command in group.commands:
-            subparser = subparsers.add_parser(command.name, description=command.help)
+            # abbreviated options would change their meaning with every option that is added
+            subparser = subparsers.add_parser(command.name, description=command.help, allow_abbrev=False)
             command.add_arguments(subparser)
     return parser
 

@@ -48,7 +48,7 @@ def _add_our_tasks(module):
 
     from harness.paths import tasks_dir
 
-    ours = tasks_dir()
+    ours = str(tasks_dir())
     original = module.TaskManager.__init__
     signature = inspect.signature(original)
 
@@ -59,7 +59,8 @@ def _add_our_tasks(module):
         if bound.arguments["include_defaults"]:  # else the caller wants nothing but the folders given
             given = bound.arguments["include_path"] or []
             given = list(given) if isinstance(given, (list, tuple)) else [given]
-            bound.arguments["include_path"] = [ours, *given]  # the later folder wins a name
+            if ours not in [os.path.realpath(folder) for folder in given]:  # twice would warn for each task
+                bound.arguments["include_path"] = [ours, *given]  # the later folder wins a name
         original(*bound.args, **bound.kwargs)
 
     module.TaskManager.__init__ = init
