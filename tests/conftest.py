@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Read by the libraries when they are imported, and by the processes that tests start: so set here, before any test.
+# The libraries read these when they are imported, and so do the processes that tests start.
 _CACHE = tempfile.mkdtemp(prefix="harness-tests-")
 os.environ |= {
     "HF_HOME": _CACHE,
