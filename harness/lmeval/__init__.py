@@ -1,0 +1,1 @@
+"""The one place that imports lm-evaluation-harness: the task class, its documents, and the runner."""

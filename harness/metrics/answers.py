@@ -1,0 +1,70 @@
+"""Which responses are answers.
+
+A text metric says nothing about a response that is empty or refuses: scoring it 0 would mix "did not answer" with "answered
+badly". Such responses are counted by kind and left out of every score; the answer rate stands beside the scores.
+
+Source: Vectara's hallucination leaderboard (src/data_model.py and is_valid_summary in src/metrics, commit 0af0d77): a summary
+is valid if, stripped, it is none of four error strings and has more than 5 words. The leaderboard's rule counts a long refusal as
+a valid summary; so does `answer_rate` here, while the other metrics leave it out.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["answered", "empty", "error", "short", "refused"]
+KINDS: tuple[Kind, ...] = ("answered", "empty", "error", "short", "refused")
+
+ERROR_STRINGS = frozenset(
+    {
+        "MODEL FAILED TO RETURN ANY OUTPUT",
+        "DID NOT RECIEIVE A STRING TYPE FROM OUTPUT",  # misspelt in the source too
+        "THIS SUMMARY IS EMPTY, THIS IS THE DEFAULT VALUE A SUMMARY VARIABLE GETS. "
+        "A REAL SUMMARY WAS NOT ASSIGNED TO THIS VARIABLE.",
+        "FOUND <think> WITH NO CLOSING </think>",
+    }
+)
+
+_REFUSAL = re.compile(
+    r"""(?:i['’]?m|i\ am|we\ are|we['’]re)?\s*(?:very\s+)?(?:sorry|afraid|apologi[sz]e|i\ apologi[sz]e)?[\s,.:;]*(?:but\s+)?
+    (?:as\ an?\ (?:ai|language\ model|ai\ language\ model|ai\ assistant)[\s,]+)?
+    i(?:\ am|['’]m)?\s+(?:can\s?not|can['’]?t|unable\ to|not\ able\ to|won['’]t|will\ not|do\ not|don['’]t)\s+(?:be\ able\ to\ )?
+    (?:help|assist|provide|summari[sz]e|fulfil|comply|complete|answer|respond|discuss|generate|create|continue|process|access)\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""A refusal opens the response, in the first person, and names the act refused; English only. A summary that reports someone
+else's refusal ("He said he cannot help") does not match."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerRule:
+    """When a response counts as an answer."""
+
+    min_words: int = 5
+    """An answer has more white-space separated words than this; 0 accepts any text, as short answers to questions need."""
+    refusals: bool = True
+    """Leave refusals out of the scores; off where declining is a correct answer (TruthfulQA: "I have no comment")."""
+
+    def kind(self, response: str) -> Kind:
+        """Classify a response; only ``answered`` ones are scored."""
+        text = response.strip()
+        if not text:
+            return "empty"
+        if text in ERROR_STRINGS:
+            return "error"
+        if self.refusals and _REFUSAL.match(text):
+            return "refused"
+        if len(text.split()) <= self.min_words:
+            return "short"
+        return "answered"
+
+    def valid(self, response: str) -> bool:
+        """Vectara's rule, which does not look for refusals."""
+        text = response.strip()
+        return bool(text) and text not in ERROR_STRINGS and len(text.split()) > self.min_words
+
+    def signature(self) -> str:
+        """Signature of the answer rate, see `harness.metrics.base.Metric.signature`."""
+        return f"answer_rate|rule:vectara|words:>{self.min_words}"
