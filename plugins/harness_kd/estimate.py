@@ -1,0 +1,85 @@
+"""What a run will take, before it starts."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness_kd.soft_labels.labels import RANGE
+
+if TYPE_CHECKING:
+    from harness_kd.train import Prepared
+
+_TIMED_BATCHES = 3
+
+
+def label_bytes(prepared: Prepared) -> int:
+    """Disk for the soft labels of all examples at full K, in bytes; an adaptive K needs less."""
+    manifest = prepared.manifest
+    if manifest is None:
+        return 0
+    kept = min(manifest.top_k, manifest.vocabulary_size)
+    ranges = -(-manifest.vocabulary_size // RANGE) * (1 if manifest.top_k < 256 else 2)
+    per_token = (
+        kept * (2 + (2 if manifest.label_dtype == "float16" else 4))
+        + ranges
+        + 2 * len(manifest.temperatures)
+        + 4
+    )
+    return prepared.data.target_tokens * per_token + 64 * len(prepared.data.examples)
+
+
+def describe_labels(prepared: Prepared) -> str:
+    """Size of the soft-label cache as text."""
+    needed = label_bytes(prepared)
+    tokens = prepared.data.target_tokens
+    size = f"{needed / 1e6:.1f} MB at most ({needed / tokens:.0f} bytes per token)"
+    return f"soft labels    {size}, {prepared.labels_folder}"
+
+
+def describe(prepared: Prepared) -> str:
+    """The plan of a training run as text; the time is measured on a few steps of the student, in memory."""
+    plan, data = prepared.plan, prepared.data
+    weights = sum(file.stat().st_size for file in Path(prepared.student.folder).glob("*.safetensors"))
+    overlong = f"{data.dropped} dropped, {data.truncated} truncated as overlong"
+    batches = f"{plan.epochs:g} epochs, {plan.batch_size * plan.accumulation} rows a step"
+    disk = f"{6 * weights / 1e6:.0f} MB at most while training, {weights / 1e6:.0f} MB when done"
+    lines = [
+        f"rows           {len(data.examples)} ({overlong})",
+        f"tokens         {data.tokens} ({data.target_tokens} targets) per epoch",
+        f"steps          {prepared.steps} ({batches})",
+        f"memory         {4 * weights / 1e6:.0f} MB for weights, gradients and AdamW, and activations",
+        f"checkpoints    {disk}",
+    ]
+    if prepared.manifest is not None:
+        lines.append(describe_labels(prepared))
+    lines.append(f"time           about {_seconds(prepared) / 60:.1f} minutes of training on this machine")
+    return "\n".join(lines)
+
+
+def _seconds(prepared: Prepared) -> float:
+    """Forward and backward passes of a few batches in the data's order, scaled by tokens to the whole run."""
+    import torch
+
+    from harness_kd.head import attach_loss
+    from harness_kd.loss import LossSettings
+    from harness_kd.trainer import Collator
+
+    model: Any = prepared.student.model()
+    size = prepared.plan.batch_size
+    if torch.cuda.is_available():
+        model.cuda()
+    model.train()
+    attach_loss(model, LossSettings())
+    examples = prepared.data.examples
+    seconds = tokens = 0.0
+    for step in range(_TIMED_BATCHES):
+        batch = [examples[(step * size + row) % len(examples)] for row in range(min(size, len(examples)))]
+        inputs = {name: tensor.to(model.device) for name, tensor in Collator()(batch).items()}
+        start = time.perf_counter()
+        model(**inputs).loss.backward()
+        if step or _TIMED_BATCHES == 1:  # the first pass warms up
+            seconds += time.perf_counter() - start
+            tokens += sum(len(example.ids) for example in batch)
+    return seconds / tokens * prepared.data.tokens * prepared.plan.epochs

@@ -1,0 +1,106 @@
+"""The fused loss inside a model's own forward pass.
+
+`attach_loss` changes what ``model(..., labels=...)`` computes and nothing else: the loss comes from
+`harness_kd.loss` on the last hidden states, so logits are never built. It stays inside ``forward`` because
+wrappers hook there: calling the body past a DistributedDataParallel wrapper silently skips the gradient
+all-reduce, and past FSDP it sees unsharded nothing. Called without labels, as in generation or evaluation,
+the model is as it was.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils.generic import ModelOutput
+
+from harness.errors import HarnessError
+from harness_kd.loss import IGNORE_INDEX, LossSettings, SparseTargets, linear_loss
+
+
+@dataclass
+class DistillationOutput(ModelOutput):
+    """What a model returns for a batch with labels."""
+
+    loss: Tensor | None = None
+    """Scalar, nats per target token of the whole optimizer step."""
+    parts: Tensor | None = None
+    """float [2], unweighted cross-entropy and divergence, detached."""
+
+
+def attach_loss(model: PreTrainedModel, settings: LossSettings) -> None:
+    """Make ``model(input_ids, attention_mask, labels, ...)`` compute the fused loss.
+
+    The patched forward takes, besides the model's own arguments: ``labels`` int64 [B, T] with -100 where
+    masked, aligned with ``input_ids``; ``num_items_in_batch``, target tokens of the whole step (by default
+    this batch's); and for distillation ``teacher_ids`` int64 [N, K], ``teacher_log_probs`` float [N, K],
+    ``teacher_log_tail`` float [N], whose N rows are the batch's targets in reading order.
+
+    Raises:
+        HarnessError: If the model's logits are not a linear function of its last hidden state.
+    """
+    _require_linear_head(model)
+    body, original = model.base_model, model.forward
+
+    @functools.wraps(original)
+    def forward(
+        *args: Any,
+        labels: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        teacher_ids: Tensor | None = None,
+        teacher_log_probs: Tensor | None = None,
+        teacher_log_tail: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        if labels is None:
+            return original(*args, **kwargs)
+        kwargs["use_cache"] = False
+        states = body(*args, **kwargs).last_hidden_state
+        # the state at position i predicts the token at i + 1: labels shift before they mask
+        shifted = labels[:, 1:].reshape(-1)
+        rows = (shifted != IGNORE_INDEX).nonzero().squeeze(1)
+        hidden = states[:, :-1].reshape(-1, states.shape[-1]).index_select(0, rows)
+        targets = None
+        if teacher_ids is not None and teacher_log_probs is not None and teacher_log_tail is not None:
+            targets = SparseTargets(ids=teacher_ids, log_probs=teacher_log_probs, log_tail=teacher_log_tail)
+        head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        loss, parts = linear_loss(
+            hidden,
+            head.weight,
+            shifted[rows],
+            settings,
+            num_items=rows.numel() if num_items_in_batch is None else num_items_in_batch,
+            targets=targets,
+            bias=getattr(head, "bias", None),
+        )
+        return DistillationOutput(loss=loss, parts=parts)
+
+    model.forward = forward
+    # the Trainer then counts num_items_in_batch and does not divide by the accumulation steps again
+    model.accepts_loss_kwargs = True  # type: ignore[assignment]
+
+
+@torch.no_grad()
+def _require_linear_head(model: PreTrainedModel) -> None:
+    """Compare the model's own logits with head(hidden): soft-capped or scaled logits would be trained
+    wrongly.
+    """
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    problem = f"{type(model).__name__}: its logits are not a linear map of its last hidden state"
+    remedy = "Use a model without logit soft-capping or scaling, such as Llama, Qwen2, GPT-NeoX or OPT."
+    if not isinstance(head, nn.Linear):
+        raise HarnessError(problem, remedy)
+    was_training = model.training
+    model.train(False)
+    ids = torch.arange(4, device=head.weight.device)[None]
+    try:
+        logits = model(input_ids=ids).logits
+        rebuilt = head(model.base_model(input_ids=ids).last_hidden_state)
+    finally:
+        model.train(was_training)
+    if not torch.allclose(logits.float(), rebuilt.float(), rtol=1e-2, atol=1e-2):
+        raise HarnessError(problem, remedy)

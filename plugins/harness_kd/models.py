@@ -1,0 +1,123 @@
+"""Finding models, knowing them by content, and refusing pairs that cannot distil."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import HarnessError
+from harness.files import canonical_json, sha256_file
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSource:
+    """A model on this machine, known by what its files hold."""
+
+    name: str
+    """What the user typed: a folder or a hub name."""
+    folder: Path
+    revision: str
+    """Commit of a hub model; ``local`` for a folder."""
+    weights_sha256: str
+    """Over the names and contents of config.json and all safetensors files."""
+
+    @classmethod
+    def find(cls, name: str, *, role: str) -> ModelSource:
+        """Locate a local folder, or download a hub model once; only safetensors weights are read.
+
+        Args:
+            role: ``teacher`` or ``student``, for the error message.
+
+        Raises:
+            HarnessError: If there is no such model, or it has no config.json, safetensors weights or
+            tokenizer.
+        """
+        folder, revision = Path(name), "local"
+        if not folder.exists():
+            folder = _download(name, role=role)
+            revision = folder.name
+        problems = []
+        weights = sorted(folder.glob("*.safetensors"))
+        if not (folder / "config.json").is_file():
+            problems.append(f"{role} {name}: no config.json")
+        if not weights:
+            problems.append(f"{role} {name}: no *.safetensors weights (pickled weights are never loaded)")
+        if not any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json")):
+            problems.append(f"{role} {name}: no tokenizer files")
+        HarnessError.raise_for(
+            problems, "Give a complete Hugging Face model folder, as save_pretrained writes it."
+        )
+        digest = hashlib.sha256()
+        for file in (folder / "config.json", *weights):
+            digest.update(f"{file.name} {sha256_file(file)}\n".encode())
+        return cls(name=name, folder=folder, revision=revision, weights_sha256=digest.hexdigest())
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Load the tokenizer."""
+        from transformers import AutoTokenizer
+
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(self.folder)
+        return tokenizer
+
+    def model(self, *, dtype: str = "float32") -> PreTrainedModel:
+        """Load the causal language model in evaluation mode."""
+        from transformers import AutoModelForCausalLM
+
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            self.folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        )
+        return model
+
+
+_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+
+
+def _download(name: str, *, role: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    remedy = "Give an existing model folder, or a hub name such as organisation/model with access to the hub."
+    try:
+        return Path(snapshot_download(name, allow_patterns=_FILES))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        reason = str(error).splitlines()[0]
+        raise HarnessError(
+            f"{role} {name}: no such folder, and not found on the hub ({reason})", remedy
+        ) from error
+
+
+def vocabulary_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Hexadecimal SHA-256 over every token and its id, added tokens included.
+
+    Padded rows of a model's embedding are not part of it, so Qwen2.5's 151,936 and 152,064 rows compare as
+    equal.
+    """
+    return hashlib.sha256(canonical_json(tokenizer.get_vocab()).encode()).hexdigest()
+
+
+def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Largest token id plus one: the rows of an output head that mean something."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def require_same_vocabulary(teacher: PreTrainedTokenizerBase, student: PreTrainedTokenizerBase) -> None:
+    """Refuse a teacher whose token ids mean something else to the student.
+
+    Raises:
+        HarnessError: If any token or id differs; it names the first difference.
+    """
+    if vocabulary_hash(teacher) == vocabulary_hash(student):
+        return
+    of_teacher, of_student = teacher.get_vocab(), student.get_vocab()
+    index, token = min((index, token) for token, index in of_teacher.items() ^ of_student.items())
+    raise HarnessError(
+        f"different vocabularies: the teacher has {len(of_teacher)} tokens, the student {len(of_student)} "
+        f"(hash {vocabulary_hash(teacher)[:12]} against {vocabulary_hash(student)[:12]}), "
+        f"first difference at id {index} ({token!r})",
+        "Choose a teacher of the student's family, or train on texts that the teacher wrote.",
+    )

@@ -1,0 +1,130 @@
+"""What a training run is: every option, checked once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness.errors import HarnessError
+
+OVERLONG = ("drop", "truncate")
+DEFAULT_TEMPERATURES = (1.0, 1.5, 2.0, 4.0)
+DIVERGENCE_NAMES = ("forward-kl", "soft-cross-entropy", "reverse-kl", "jensen-shannon")
+
+_ABOVE_ZERO = (
+    "temperature",
+    "epochs",
+    "learning_rate",
+    "batch_size",
+    "accumulation",
+    "max_length",
+    "max_prompt_length",
+)
+_AT_LEAST_ZERO = ("kd_ratio", "warmup_steps", "weight_decay", "max_grad_norm", "checkpoint_steps", "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPlan:
+    """One training run. The same plan gives the same weights on the same machine."""
+
+    student: str
+    """Model folder or hub name; what is trained."""
+    data: str
+    """JSON Lines file, or ``newsworld`` with options (see `harness_kd.rows`)."""
+    output: str
+    """Folder of the trained model; it appears when the run is finished. ``OUTPUT.partial`` holds a running
+    one."""
+    teacher: str | None = None
+    """Model folder or hub name; needed if ``kd_ratio`` > 0."""
+    kd_ratio: float = 0.0
+    """r >= 0; the loss is (CE + r KD) / (1 + r). 0 is plain supervised finetuning."""
+    divergence: str = "forward-kl"
+    """One of `DIVERGENCE_NAMES`."""
+    temperature: float = 1.0
+    """T of the divergence; must be among the cache's."""
+    label_smoothing: float = 0.0
+    """In [0, 1), on the hard labels."""
+    top_k: int = 64
+    """Teacher entries kept per token, at most; at least 1."""
+    max_tail: float = 0.0
+    """In [0, 1): keep fewer than ``top_k`` entries once the mass outside them is at most this; 0 keeps all
+    ``top_k``."""
+    soft_labels: str | None = None
+    """Cache folder; None: ``soft-labels/<fingerprint>`` beside ``output``, shared by runs with the same
+    teacher."""
+    epochs: float = 3.0
+    """Passes over the data."""
+    learning_rate: float = 1e-5
+    """Peak; cosine decay to 0."""
+    warmup_steps: int = 0
+    """Optimizer steps of linear warm-up."""
+    weight_decay: float = 0.01
+    """AdamW."""
+    batch_size: int = 8
+    """Rows per micro-batch and process."""
+    accumulation: int = 1
+    """Micro-batches per optimizer step; the split changes nothing but memory."""
+    max_grad_norm: float = 1.0
+    """Gradient clipping; 0 for none."""
+    max_length: int = 1024
+    """Tokens of prompt and response together."""
+    max_prompt_length: int = 512
+    """Tokens of the prompt."""
+    overlong: str = "drop"
+    """``drop`` or ``truncate`` rows that are longer; both are counted."""
+    bf16: bool = False
+    """Autocast to bfloat16; weights and optimizer stay float32."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass."""
+    checkpoint_steps: int = 0
+    """Optimizer steps between checkpoints; 0: five per run, at least 50 steps apart."""
+    seed: int = 10
+    """Of data order and dropout."""
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            HarnessError: With all problems at once.
+        """
+        problems = [
+            f"{name} must be a finite number above 0, got {getattr(self, name)}"
+            for name in _ABOVE_ZERO
+            if not 0 < getattr(self, name) < math.inf
+        ]
+        problems += [
+            f"{name} must be a finite number of at least 0, got {getattr(self, name)}"
+            for name in _AT_LEAST_ZERO
+            if not 0 <= getattr(self, name) < math.inf
+        ]
+        for name in ("label_smoothing", "max_tail"):
+            if not 0 <= getattr(self, name) < 1:
+                problems.append(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if self.divergence not in DIVERGENCE_NAMES:
+            problems.append(
+                f"divergence must be one of {', '.join(DIVERGENCE_NAMES)}, got {self.divergence!r}"
+            )
+        if self.overlong not in OVERLONG:
+            problems.append(f"overlong must be one of {', '.join(OVERLONG)}, got {self.overlong!r}")
+        if self.kd_ratio > 0 and self.teacher is None:
+            problems.append("kd_ratio above 0 needs a teacher")
+        if not 1 <= self.top_k < 65_536:
+            problems.append(f"top_k must be in [1, 65535], got {self.top_k}")
+        if self.max_prompt_length >= self.max_length:
+            problems.append(
+                f"max_prompt_length {self.max_prompt_length} leaves no room in max_length {self.max_length}"
+            )
+        HarnessError.raise_for(problems, "Correct the options and run the same command again.")
+
+    def recipe(self) -> dict[str, Any]:
+        """The fields that decide the weights: all but paths and how often a checkpoint is written."""
+        paths = ("student", "data", "output", "teacher", "soft_labels", "checkpoint_steps")
+        fields = {name: value for name, value in asdict(self).items() if name not in paths}
+        if self.kd_ratio == 0:  # without distillation these decide nothing
+            fields |= {"divergence": None, "temperature": None, "top_k": None, "max_tail": None}
+        return fields
+
+    def temperatures(self) -> tuple[float, ...]:
+        """The grid of temperatures to capture: the default one, with this run's."""
+        return tuple(sorted({*DEFAULT_TEMPERATURES, self.temperature}))

@@ -1,0 +1,140 @@
+"""Training rows: where they come from and how they become a prompt and a response.
+
+A row is one of
+
+- ``{"prompt": ..., "response": ...}``: taken as it is;
+- ``{"messages": [{"role": ..., "content": ...}, ...]}``: the tokenizer's chat template; the last message is
+  the response;
+- ``{"instruction": ..., "input" or "context": ..., "response" or "output": ...}``: Dolly and Alpaca, in the
+  paper's template.
+
+``newsworld`` instead of a path names the embedded news world, with options as in
+``newsworld?n=2000&noise=0.4&seed=1``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from harness.errors import HarnessError
+from harness.files import iter_jsonl
+
+NEWSWORLD = "newsworld"
+_PREAMBLE = "Below is an instruction that describes a task"
+_REQUEST = "Write a response that appropriately completes the request.\n\n"
+# The template of MiniLLM's Dolly runs, from which the paper's training code descends (microsoft/LMOps,
+# minillm).
+PLAIN_TEMPLATE = _PREAMBLE + ". " + _REQUEST + "### Instruction:\n{instruction}\n\n### Response:\n"
+INPUT_TEMPLATE = (
+    _PREAMBLE
+    + ", paired with an input that provides further context. "
+    + _REQUEST
+    + "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n"
+)
+_MAX_REPORTED = 10
+
+
+@dataclass(frozen=True)
+class TextRow:
+    """One training row as text. ``messages`` holds a chat's turns before the response, ``prompt`` is then
+    empty.
+    """
+
+    prompt: str
+    response: str
+    messages: tuple[dict[str, str], ...] = ()
+
+
+def load_rows(data: str) -> list[TextRow]:
+    """All rows of a JSON Lines file, or of the news world by name.
+
+    Args:
+        data: Path, or ``newsworld`` with its options (``split``, ``n``, ``noise``, ``seed``).
+
+    Raises:
+        HarnessError: If the source is missing or empty, or rows lack fields; it names the first rows at
+        fault.
+    """
+    name, _, options = data.partition("?")
+    rows = list(_newsworld(options) if name == NEWSWORLD else _from_file(Path(data)))
+    if not rows:
+        raise HarnessError(f"{data}: holds no rows", "Give a file with at least one row.")
+    return rows
+
+
+def _newsworld(options: str) -> Iterator[TextRow]:
+    from harness import newsworld
+
+    known = {"split": str, "n": int, "noise": float, "seed": int}
+    values: dict[str, Any] = {"split": "train", "n": 2000, "noise": 0.4, "seed": 0}
+    remedy = (
+        "Write the news world as newsworld?split=train&n=2000&noise=0.4&seed=0; every option may be left out."
+    )
+    for key, text in parse_qsl(options, keep_blank_values=True):
+        try:
+            values[key] = known[key](text)
+        except (KeyError, ValueError):
+            raise HarnessError(f"newsworld?{options}: cannot read {key}={text}", remedy) from None
+    split, n = values.pop("split"), values.pop("n")
+    try:
+        rows = newsworld.rows(split, n, **values)
+    except ValueError as error:
+        raise HarnessError(f"newsworld?{options}: {error}", remedy) from error
+    for row in rows:
+        yield TextRow(newsworld.prompt(row["article"]), " " + row["summary"])
+
+
+def _from_file(path: Path) -> Iterator[TextRow]:
+    problems: list[str] = []
+    for number, row in enumerate(iter_jsonl(path), start=1):
+        parsed = _parse(row)
+        if isinstance(parsed, str):
+            problems.append(f"{path}, row {number}: {parsed}")
+            if len(problems) == _MAX_REPORTED:
+                break
+        elif not problems:
+            yield parsed
+    HarnessError.raise_for(
+        problems,
+        'Each row needs "prompt" and "response", or "instruction" and "response", '
+        'or "messages" that end with the turn of the assistant; all of them texts.',
+    )
+
+
+def _parse(row: Mapping[str, Any]) -> TextRow | str:
+    """The row as text, or what is wrong with it."""
+    if "messages" in row:
+        return _parse_chat(row["messages"])
+    response = row.get("response", row.get("output"))
+    if "prompt" in row and "response" in row:
+        parsed = {"prompt": row["prompt"], "response": response}
+    elif "instruction" in row and response is not None:
+        context = row.get("input", row.get("context")) or ""
+        parsed = {"instruction": row["instruction"], "input": context, "response": response}
+    else:
+        missing = '"response"' if "prompt" in row or "instruction" in row else '"prompt"'
+        return f"no field {missing}; it has {', '.join(sorted(row)) or 'no fields'}"
+    wrong = [name for name, value in parsed.items() if not isinstance(value, str)]
+    if wrong:
+        return f'field "{wrong[0]}" is not a text'
+    if not parsed["response"]:
+        return "the response is empty"
+    if "prompt" in parsed:
+        return TextRow(parsed["prompt"], parsed["response"])
+    template = INPUT_TEMPLATE if parsed["input"] else PLAIN_TEMPLATE
+    return TextRow(template.format(**parsed), parsed["response"])
+
+
+def _parse_chat(messages: Any) -> TextRow | str:
+    def is_turn(turn: Any) -> bool:
+        return isinstance(turn, dict) and all(isinstance(turn.get(key), str) for key in ("role", "content"))
+
+    if not isinstance(messages, list) or len(messages) < 2 or not all(map(is_turn, messages)):
+        return '"messages" is not a list of at least two turns with "role" and "content"'
+    if messages[-1]["role"] != "assistant" or not messages[-1]["content"]:
+        return "the last message is not the assistant's"
+    return TextRow("", messages[-1]["content"], tuple(messages[:-1]))

@@ -1,0 +1,77 @@
+"""Output folders: one run each, refused to another, finished whole or resumed."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.files import write_atomic
+
+RUN_FILE = "run.json"
+
+
+def partial_folder(output: Path) -> Path:
+    """Where a run lives until it is finished."""
+    return output.with_name(output.name + ".partial")
+
+
+def is_finished(output: Path, identity: dict[str, Any]) -> bool:
+    """Whether ``output`` already holds this very run.
+
+    Args:
+        identity: What decides the weights, as plain data.
+
+    Raises:
+        HarnessError: If the folder, or the unfinished run beside it, is another's; it names what differs.
+    """
+    for folder in (output, partial_folder(output)):
+        _require_same(folder, identity)
+    return (output / RUN_FILE).exists()
+
+
+def _require_same(folder: Path, identity: dict[str, Any]) -> None:
+    remedy = f"Choose another --output, or delete {folder} if it is not needed."
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not folder.is_dir():
+        raise HarnessError(f"{folder}: is a file, not a folder", remedy)
+    path = folder / RUN_FILE
+    if not path.exists():
+        if folder.suffix == ".partial" and not any(child.is_dir() for child in folder.iterdir()):
+            return  # killed between making the folder and naming the run
+        raise HarnessError(f"{folder}: holds something that is not a training run", remedy)
+    try:
+        stored = json.loads(path.read_text("utf-8"))["identity"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise HarnessError(f"{path}: damaged ({error})", remedy) from error
+    differing = [
+        f"{name} {stored.get(name)!r}, not {identity.get(name)!r}"
+        for name in sorted({*stored, *identity})
+        if stored.get(name) != identity.get(name)
+    ]
+    if differing:
+        raise HarnessError(f"{folder}: holds another run: {'; '.join(differing)}", remedy)
+
+
+@contextmanager
+def open_run(output: Path, identity: dict[str, Any]) -> Iterator[Path]:
+    """Give the folder of an unfinished run, made and named if it is new, to this process alone.
+
+    Raises:
+        HarnessError: If another process is training into the same output.
+    """
+    folder = partial_folder(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HarnessError(f"{output}: another process is training it", "Wait for it to end.") from None
+        if not (folder / RUN_FILE).exists():
+            write_atomic(folder / RUN_FILE, json.dumps({"identity": identity}, indent=2) + "\n")
+        yield folder

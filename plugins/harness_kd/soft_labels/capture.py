@@ -1,0 +1,153 @@
+"""Running a teacher over examples and keeping its distributions.
+
+Shapes: B batch, T positions, N response tokens, D hidden width, V vocabulary, K kept entries, G temperatures.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from harness_kd.data import Example
+from harness_kd.loss import CHUNK_ELEMENTS
+from harness_kd.soft_labels.cache import SoftLabelCache, writing
+from harness_kd.soft_labels.labels import SoftLabels, pack
+from harness_kd.soft_labels.manifest import Manifest
+
+BATCH_TOKENS = 8192
+"""Padded tokens of one teacher batch."""
+
+
+def missing_examples(folder: Path, manifest: Manifest, examples: Sequence[Example]) -> list[Example]:
+    """The examples without labels in the cache, each content once."""
+    cache = SoftLabelCache(folder, manifest) if folder.exists() else None
+    distinct = {example.key: example for example in examples}
+    return [example for key, example in distinct.items() if cache is None or key not in cache]
+
+
+def capture(
+    load_teacher: Callable[[], PreTrainedModel],
+    examples: Sequence[Example],
+    folder: Path,
+    manifest: Manifest,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+) -> int:
+    """Store the teacher's labels of all examples that the cache lacks; the teacher is loaded only if there
+    are any.
+
+    A killed capture loses at most the batch in flight, and the next call continues.
+
+    Args:
+        rank: This process's number among ``world_size`` that share the work; each writes files of its own.
+
+    Returns:
+        The number of examples captured now by this process.
+
+    Raises:
+        HarnessError: If the folder holds labels of another kind, or another process writes as the same rank.
+    """
+    with writing(folder, manifest, rank=rank) as writer:
+        todo = sorted(
+            missing_examples(folder, manifest, examples), key=lambda example: (len(example.ids), example.key)
+        )
+        todo = todo[rank::world_size]
+        if not todo:
+            return 0
+        teacher = load_teacher()
+        teacher.train(False)
+        device = next(teacher.parameters()).device
+        total = sum(example.targets for example in todo)
+        with tqdm(
+            total=total, desc="teacher's soft labels", unit="token", disable=not sys.stderr.isatty()
+        ) as bar:
+            for batch in length_buckets(todo):
+                labels = label_batch(teacher, batch, manifest, device)
+                writer.append([(example.key, entry) for example, entry in zip(batch, labels, strict=True)])
+                bar.update(sum(example.targets for example in batch))
+    return len(todo)
+
+
+def length_buckets(examples: Sequence[Example]) -> Iterator[list[Example]]:
+    """Cut length-sorted examples into batches of at most `BATCH_TOKENS` padded tokens."""
+    batch: list[Example] = []
+    for example in examples:
+        if batch and len(example.ids) * (len(batch) + 1) > BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(example)
+    if batch:
+        yield batch
+
+
+@torch.inference_mode()
+def label_batch(
+    teacher: PreTrainedModel, batch: Sequence[Example], manifest: Manifest, device: torch.device
+) -> list[SoftLabels]:
+    """The teacher's labels of one batch; only response rows reach the output head, a chunk at a time."""
+    length = max(len(example.ids) for example in batch)
+    input_ids = torch.zeros(len(batch), length, dtype=torch.long)
+    mask = torch.zeros_like(input_ids)
+    for row, example in enumerate(batch):
+        input_ids[row, : len(example.ids)] = torch.from_numpy(example.ids)
+        mask[row, : len(example.ids)] = 1
+    states = teacher.base_model(
+        input_ids=input_ids.to(device), attention_mask=mask.to(device), use_cache=False
+    )
+    hidden = torch.cat(
+        [
+            states.last_hidden_state[row, example.boundary - 1 : len(example.ids) - 1]
+            for row, example in enumerate(batch)
+        ]
+    )
+    head = teacher.get_output_embeddings()  # type: ignore[no-untyped-call]
+    rows = max(64, CHUNK_ELEMENTS // manifest.vocabulary_size)
+    chunks = [
+        label_rows(hidden[start : start + rows], head, manifest) for start in range(0, len(hidden), rows)
+    ]
+    ids, log_probs, keep, log_tail, log_z = (
+        np.concatenate([chunk[field].cpu().numpy() for chunk in chunks]) for field in range(5)
+    )
+    ends = np.cumsum([example.targets for example in batch])
+    slices = [slice(end - example.targets, end) for example, end in zip(batch, ends, strict=True)]
+    size, dtype = manifest.vocabulary_size, manifest.label_dtype
+    return [
+        pack(ids[s], log_probs[s], keep[s], log_tail[s], log_z[s], vocabulary_size=size, dtype=dtype)
+        for s in slices
+    ]
+
+
+def label_rows(
+    hidden: Tensor, head: nn.Module, manifest: Manifest
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Labels of some positions from their hidden states [N, D].
+
+    Returns:
+        ids int64 [N, K], log-probabilities float32 [N, K], keep bool [N, K], log tail mass float32 [N, G],
+        log-normaliser float32 [N].
+    """
+    logits = head(hidden)[:, : manifest.vocabulary_size].float()
+    kept = min(manifest.top_k, logits.shape[1])
+    values, ids = logits.topk(kept, -1)
+    log_z = logits.logsumexp(-1, keepdim=True)
+    keep = torch.ones_like(values, dtype=torch.bool)
+    if manifest.max_tail > 0:
+        before = (values - log_z).exp().cumsum(-1)
+        keep[:, 1:] = before[:, :-1] < 1 - manifest.max_tail
+    if kept == logits.shape[1] and bool(keep.all()):
+        log_tail = torch.full((len(logits), len(manifest.temperatures)), -torch.inf, device=logits.device)
+    else:
+        # summing the tail itself, not 1 - kept mass, which cancels where the teacher is sure
+        rest = logits.scatter(1, ids, values.masked_fill(keep, -torch.inf))
+        log_tail = torch.stack(
+            [(rest / t).logsumexp(-1) - (logits / t).logsumexp(-1) for t in manifest.temperatures], -1
+        )
+    return ids, values - log_z, keep, log_tail, log_z.squeeze(1)

@@ -1,0 +1,256 @@
+"""One training run from plan to model folder: supervised finetuning, or distillation from cached labels."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import HarnessError
+from harness.files import replace_dir, write_atomic
+from harness_kd.card import model_card
+from harness_kd.data import TokenizedData, tokenize_rows
+from harness_kd.estimate import label_bytes
+from harness_kd.models import ModelSource, require_same_vocabulary, vocabulary_hash, vocabulary_size
+from harness_kd.plan import TrainPlan
+from harness_kd.rows import load_rows
+from harness_kd.runs import RUN_FILE, is_finished, open_run, partial_folder
+from harness_kd.soft_labels.manifest import Manifest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, TrainingArguments
+
+    from harness_kd.soft_labels.cache import SoftLabelCache
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A plan with its inputs read and checked; nothing has been written yet."""
+
+    plan: TrainPlan
+    student: ModelSource
+    teacher: ModelSource | None
+    tokenizer: PreTrainedTokenizerBase
+    data: TokenizedData
+    manifest: Manifest | None
+
+    @property
+    def labels_folder(self) -> Path | None:
+        """Where the soft labels are, None without distillation."""
+        if self.manifest is None:
+            return None
+        if self.plan.soft_labels is not None:
+            return Path(self.plan.soft_labels)
+        return Path(self.plan.output).resolve().parent / "soft-labels" / self.manifest.fingerprint[:16]
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the run on one process."""
+        batches = math.ceil(len(self.data.examples) / self.plan.batch_size)
+        return math.ceil(math.ceil(batches / self.plan.accumulation) * self.plan.epochs)
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the weights, by content rather than by path."""
+        return {
+            **self.plan.recipe(),
+            "student_sha256": self.student.weights_sha256,
+            "data_sha256": self.data.fingerprint,
+            "soft_labels_sha256": None if self.manifest is None else self.manifest.fingerprint,
+            "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+        }
+
+
+def prepare(plan: TrainPlan) -> Prepared:
+    """Read and check everything that a run needs, and write nothing.
+
+    Raises:
+        HarnessError: For a missing model, bad data, or vocabularies that differ.
+    """
+    student = ModelSource.find(plan.student, role="student")
+    tokenizer = student.tokenizer()
+    teacher = manifest = None
+    if plan.kd_ratio > 0 and plan.teacher is not None:
+        teacher = ModelSource.find(plan.teacher, role="teacher")
+        require_same_vocabulary(teacher.tokenizer(), tokenizer)
+        manifest = label_manifest(plan, teacher, tokenizer)
+    data = tokenize_rows(
+        load_rows(plan.data),
+        tokenizer,
+        max_length=plan.max_length,
+        max_prompt_length=plan.max_prompt_length,
+        overlong=plan.overlong,
+    )
+    return Prepared(
+        plan=plan, student=student, teacher=teacher, tokenizer=tokenizer, data=data, manifest=manifest
+    )
+
+
+def label_manifest(plan: TrainPlan, teacher: ModelSource, tokenizer: PreTrainedTokenizerBase) -> Manifest:
+    """The manifest of the soft labels that a plan trains from."""
+    return Manifest(
+        teacher=teacher.name,
+        teacher_revision=teacher.revision,
+        weights_sha256=teacher.weights_sha256,
+        vocabulary_sha256=vocabulary_hash(tokenizer),
+        vocabulary_size=vocabulary_size(tokenizer),
+        temperatures=plan.temperatures(),
+        top_k=plan.top_k,
+        max_tail=plan.max_tail,
+        label_dtype="float16",
+        teacher_dtype="float32",
+    )
+
+
+def train(plan: TrainPlan) -> Path:
+    """Train, and return the model folder: a Hugging Face checkpoint with its tokenizer, ``README.md`` and
+    ``run.json``.
+
+    A finished run of the same plan returns at once; an unfinished one resumes from its last checkpoint and
+    ends with the same weights as if it had not been interrupted. Soft labels are captured first where the
+    cache lacks them.
+
+    Raises:
+        HarnessError: For bad input, or an output folder that holds another run.
+    """
+    prepared = prepare(plan)
+    output = Path(plan.output).resolve()
+    identity = prepared.identity()
+    if is_finished(output, identity):
+        return output
+    labels = _labels(prepared)
+    with open_run(output, identity) as folder:
+        metrics = _fit(prepared, labels, folder)
+        if int(os.environ.get("RANK", "0")) == 0:
+            _publish(prepared, folder, output, identity, metrics)
+            shutil.rmtree(partial_folder(output))
+    return output
+
+
+def capture_labels(prepared: Prepared) -> int:
+    """Capture the soft labels that the cache lacks and return for how many examples."""
+    from harness_kd.soft_labels.capture import capture
+
+    teacher, manifest, folder = prepared.teacher, prepared.manifest, prepared.labels_folder
+    if teacher is None or manifest is None or folder is None:
+        return 0
+    if not folder.exists():
+        require_room(prepared, label_bytes(prepared))
+    return capture(
+        lambda: teacher.model(dtype=manifest.teacher_dtype), prepared.data.examples, folder, manifest
+    )
+
+
+def _labels(prepared: Prepared) -> SoftLabelCache | None:
+    from harness_kd.soft_labels.cache import SoftLabelCache
+
+    capture_labels(prepared)
+    if prepared.manifest is None or prepared.labels_folder is None:
+        return None
+    return SoftLabelCache(prepared.labels_folder, prepared.manifest)
+
+
+def _fit(prepared: Prepared, labels: SoftLabelCache | None, folder: Path) -> dict[str, Any]:
+    """Train from the last complete checkpoint, or from the start, and leave the model in ``folder/model``."""
+    from transformers import ProgressCallback, set_seed
+
+    from harness_kd.head import attach_loss
+    from harness_kd.loss import LossSettings, kd_weight_of
+    from harness_kd.trainer import (
+        Collator,
+        DistillationTrainer,
+        ExampleDataset,
+        StepProgress,
+        last_complete_checkpoint,
+    )
+
+    plan = prepared.plan
+    set_seed(plan.seed)
+    model = prepared.student.model()
+    settings = LossSettings(
+        kd_weight=kd_weight_of(plan.kd_ratio),
+        temperature=plan.temperature,
+        divergence=plan.divergence,
+        label_smoothing=plan.label_smoothing,
+        vocabulary_size=vocabulary_size(prepared.tokenizer),
+    )
+    attach_loss(model, settings)
+    trainer = DistillationTrainer(
+        model=model,
+        args=_arguments(prepared, folder),
+        train_dataset=ExampleDataset(prepared.data.examples),
+        data_collator=Collator(labels, plan.temperature),
+    )
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(StepProgress)
+    checkpoint = last_complete_checkpoint(folder)
+    result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    trainer.save_model(str(folder / "model"))
+    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
+    last = (
+        {name: logs[-1][name] for name in ("loss", "cross_entropy", "divergence") if name in logs[-1]}
+        if logs
+        else {}
+    )
+    return {"steps": result.global_step, "last": last}
+
+
+def _arguments(prepared: Prepared, folder: Path) -> TrainingArguments:
+    import torch
+    from transformers import TrainingArguments
+
+    plan, steps = prepared.plan, prepared.steps
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=plan.epochs,
+        learning_rate=plan.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=plan.warmup_steps,
+        weight_decay=plan.weight_decay,
+        per_device_train_batch_size=plan.batch_size,
+        gradient_accumulation_steps=plan.accumulation,
+        max_grad_norm=plan.max_grad_norm,
+        bf16=plan.bf16,
+        gradient_checkpointing=plan.gradient_checkpointing,
+        seed=plan.seed,
+        save_steps=plan.checkpoint_steps or max(50, math.ceil(steps / 5)),
+        save_total_limit=2,  # the older one stays until the newer is complete
+        logging_steps=max(1, math.ceil(steps / 20)),
+        report_to="none",
+        disable_tqdm=False,
+        use_cpu=not torch.accelerator.is_available(),
+        dataloader_pin_memory=torch.accelerator.is_available(),
+        remove_unused_columns=False,
+    )
+
+
+def _publish(
+    prepared: Prepared, folder: Path, output: Path, identity: dict[str, Any], metrics: dict[str, Any]
+) -> None:
+    """Put the finished model in place, whole, with its card and its run file."""
+    record = {"identity": identity, "plan": prepared.plan.__dict__, "metrics": metrics}
+    with replace_dir(output) as target:
+        shutil.copytree(folder / "model", target, dirs_exist_ok=True)
+        (target / "training_args.bin").unlink(missing_ok=True)  # a pickle, and of no use to anyone
+        prepared.tokenizer.save_pretrained(target)
+        write_atomic(target / "README.md", model_card(prepared.plan, identity, prepared.data, metrics))
+        write_atomic(target / RUN_FILE, json.dumps(record, indent=2) + "\n")
+
+
+def require_room(prepared: Prepared, needed: int) -> None:
+    """Refuse to start where the disk cannot hold the labels.
+
+    Raises:
+        HarnessError: If fewer than ``needed`` bytes are free.
+    """
+    folder = prepared.labels_folder or Path(prepared.plan.output)
+    existing = next(parent for parent in (folder.resolve(), *folder.resolve().parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise HarnessError(
+            f"{folder}: about {needed / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free",
+            "Free some space, choose another folder, or keep fewer entries with --top-k or --max-tail.",
+        )

@@ -1,0 +1,178 @@
+"""transformers' Trainer with the fused loss, cached labels and checkpoints that survive kill -9.
+
+Shapes: B batch, T positions, N response tokens of the batch, K kept teacher entries.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, Sampler
+from tqdm import tqdm
+from transformers import ProgressCallback, Trainer
+
+from harness.files import write_atomic
+from harness_kd.data import Example
+from harness_kd.loss import IGNORE_INDEX
+from harness_kd.soft_labels.cache import SoftLabelCache
+
+COMPLETE = "complete"
+"""Marker file, written last: a checkpoint without it was cut short and is never resumed from."""
+
+
+class ExampleDataset(Dataset[Example]):
+    """The tokenised examples, in the order of the data."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self._examples = examples
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> Example:
+        return self._examples[index]
+
+
+class Collator:
+    """Pads examples on the right and looks their soft labels up by content."""
+
+    def __init__(self, labels: SoftLabelCache | None = None, temperature: float = 1.0) -> None:
+        self._labels = labels
+        self._temperature = temperature
+
+    def __call__(self, batch: Sequence[Example]) -> dict[str, Tensor]:
+        """Build ``input_ids``, ``attention_mask`` and ``labels`` [B, T], and with soft labels ``teacher_*``
+        [N, ...].
+        """
+        length = max(len(example.ids) for example in batch)
+        input_ids = torch.zeros(len(batch), length, dtype=torch.long)
+        attention_mask = torch.zeros_like(input_ids)
+        labels = torch.full_like(input_ids, IGNORE_INDEX)
+        for row, example in enumerate(batch):
+            end = len(example.ids)
+            input_ids[row, :end] = torch.from_numpy(example.ids)
+            attention_mask[row, :end] = 1
+            labels[row, example.boundary : end] = input_ids[row, example.boundary : end]
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+        if self._labels is not None:
+            inputs |= self._targets(self._labels, batch)
+        return inputs
+
+    def _targets(self, cache: SoftLabelCache, batch: Sequence[Example]) -> dict[str, Tensor]:
+        grid = cache.manifest.temperatures.index(self._temperature)
+        entries = [cache.get(example.key) for example in batch]
+        tempered = [entry.at_temperature(grid, self._temperature) for entry in entries]
+        per_token = np.concatenate([entry.entries_per_token() for entry in entries])
+        kept = np.arange(per_token.max())[None] < per_token[:, None]
+        ids = np.zeros(kept.shape, dtype=np.int64)
+        log_probs = np.full(kept.shape, -np.inf, dtype=np.float32)
+        ids[kept] = np.concatenate([entry.full_ids() for entry in entries])
+        log_probs[kept] = np.concatenate([log_prob for log_prob, _ in tempered])
+        return {
+            "teacher_ids": torch.from_numpy(ids),
+            "teacher_log_probs": torch.from_numpy(log_probs),
+            "teacher_log_tail": torch.from_numpy(np.concatenate([tail for _, tail in tempered])),
+        }
+
+
+class EpochSampler(Sampler[int]):
+    """A shuffle that is a pure function of seed and epoch, so that a resumed run sees the same order."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self._size, self._seed, self._epoch = size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; the data loader calls it."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(np.random.default_rng([self._seed, self._epoch]).permutation(self._size).tolist())
+
+
+class DistillationTrainer(Trainer):
+    """Trains a model that `harness_kd.head.attach_loss` prepared."""
+
+    _parts: Tensor | None = None
+    """float [2], sums since the step `_parts_since`."""
+    _parts_since = 0
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        dataset: Any = self.train_dataset if train_dataset is None else train_dataset
+        return EpochSampler(len(dataset), self.args.seed)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Loss of one micro-batch, divided by the targets of the whole step (``num_items_in_batch``, over all
+        processes).
+
+        The model is called through its wrapper, so that DistributedDataParallel reduces the gradients. It
+        averages them over processes, which the factor undoes.
+        """
+        outputs = model(**inputs, num_items_in_batch=num_items_in_batch)
+        shared = self.args.average_tokens_across_devices and num_items_in_batch is not None
+        loss = outputs.loss * self.accelerator.num_processes if shared else outputs.loss
+        if model.training:
+            if self._parts is None:
+                self._parts, self._parts_since = torch.zeros_like(outputs.parts), self.state.global_step
+            self._parts += outputs.parts
+        return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the unweighted parts of the loss, in nats per target token, to each training log."""
+        if self._parts is not None and "loss" in logs:
+            steps = max(1, self.state.global_step - self._parts_since)
+            parts = self.accelerator.reduce(self._parts, reduction="sum") / steps
+            logs = {**logs, "cross_entropy": parts[0].item(), "divergence": parts[1].item()}
+            self._parts = None
+        super().log(logs, start_time)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+            write_atomic(folder / COMPLETE, "")
+
+
+class StepProgress(ProgressCallback):
+    """The Trainer's progress bar on a terminal, with the last loss at its end instead of a printed line per
+    log.
+    """
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Open the bar."""
+        if state.is_world_process_zero:
+            self.training_bar = tqdm(
+                total=state.max_steps, desc="training", unit="step", disable=not sys.stderr.isatty()
+            )
+        self.current_step = 0
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Show the loss."""
+        if state.is_world_process_zero and self.training_bar is not None and "loss" in (logs or {}):
+            self.training_bar.set_postfix(loss=f"{logs['loss']:.3f}")
+
+
+def last_complete_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end; those cut short are deleted."""
+    found = []
+    for checkpoint in folder.glob("checkpoint-*"):
+        if (checkpoint / COMPLETE).exists():
+            found.append(checkpoint)
+        else:
+            shutil.rmtree(checkpoint)
+    return max(found, key=lambda path: int(path.name.partition("-")[2]), default=None)
