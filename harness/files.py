@@ -175,6 +175,29 @@ def replace_dir(path: str | os.PathLike[str]) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
+@contextmanager
+def exclusive_lock(path: str | os.PathLike[str], problem: str) -> Iterator[None]:
+    """Hold a lock file for the length of the block; the empty file stays behind.
+
+    The system releases the lock however the process ends, so a killed run never blocks the next one.
+
+    Args:
+        path: The lock file, in a folder that exists.
+        problem: What to tell the user when another process holds it.
+
+    Raises:
+        HarnessError: At once, if another process holds the lock.
+    """
+    import fcntl  # Unix only: whoever takes no lock needs no Unix
+
+    with open(path, "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HarnessError(problem, "Wait for it to end, then run the same command again.") from None
+        yield
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.files import write_atomic
+from harness.files import exclusive_lock, write_atomic
 
 RUN_FILE = "run.json"
 
@@ -67,11 +66,7 @@ def open_run(output: Path, identity: dict[str, Any]) -> Iterator[Path]:
     """
     folder = partial_folder(output)
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise HarnessError(f"{output}: another process is training it", "Wait for it to end.") from None
+    with exclusive_lock(folder / "lock", f"{output}: another process is training it"):
         if not (folder / RUN_FILE).exists():
             write_atomic(folder / RUN_FILE, json.dumps({"identity": identity}, indent=2) + "\n")
         yield folder

@@ -15,6 +15,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.files import (
     canonical_json,
+    exclusive_lock,
     iter_jsonl,
     read_jsonl,
     replace_dir,
@@ -165,6 +166,22 @@ def test_sha256_against_the_published_vectors(tmp_path: Path) -> None:
     assert sha256_file(tmp_path / "million") == expected
     (tmp_path / "pieces").write_bytes(b"abc" * 1_000_000)  # more than one piece of the reader
     assert sha256_file(tmp_path / "pieces") == sha256_bytes(b"abc" * 1_000_000)
+
+
+def test_a_lock_is_held_by_one_process_and_freed_when_it_is_killed(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from harness.files import exclusive_lock\n"
+        "with exclusive_lock(sys.argv[1], 'taken'):\n    print('held', flush=True); time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(HarnessError, match="taken"), exclusive_lock(tmp_path / "lock", "taken"):
+            pass
+        holder.kill()
+    with exclusive_lock(tmp_path / "lock", "taken"):
+        pass
 
 
 def test_folder_appears_whole(tmp_path: Path) -> None:

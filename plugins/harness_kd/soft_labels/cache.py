@@ -13,7 +13,6 @@ also finds swapped ones.
 
 from __future__ import annotations
 
-import fcntl
 import re
 import zlib
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from harness.errors import HarnessError
-from harness.files import atomic_writer, sha256_bytes, sha256_file
+from harness.files import atomic_writer, exclusive_lock, sha256_bytes, sha256_file
 from harness_kd.soft_labels.labels import RANGE, SoftLabels
 from harness_kd.soft_labels.manifest import Manifest
 
@@ -172,16 +171,8 @@ def writing(folder: Path, manifest: Manifest, *, rank: int = 0) -> Iterator[Soft
     """
     folder.mkdir(parents=True, exist_ok=True)
     manifest.write_or_match(folder)
-    with open(folder / f"writer-{rank:02d}.lock", "ab") as lock:
-        try:
-            fcntl.flock(
-                lock, fcntl.LOCK_EX | fcntl.LOCK_NB
-            )  # the system releases it however the process ends
-        except BlockingIOError:
-            raise HarnessError(
-                f"{folder}: another process is writing these soft labels",
-                "Wait for it to end, then run this again.",
-            ) from None
+    lock = folder / f"writer-{rank:02d}.lock"
+    with exclusive_lock(lock, f"{folder}: another process is writing these soft labels"):
         writer = SoftLabelWriter(folder, manifest, rank)
         yield writer
         writer.close()
