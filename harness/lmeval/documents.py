@@ -91,7 +91,9 @@ def _newsworld_rows(origin: Origin) -> Iterator[Mapping[str, Any]]:
 
 def _local_rows(path: Path, split: str) -> Iterator[Mapping[str, Any]]:
     if not path.exists():
-        raise HarnessError(f"{path}: no such file or folder", "Give data_dir the path of a data file or folder.")
+        raise HarnessError(
+            f"{path}: no such file or folder", "Give data_dir the path of a data file or folder."
+        )
     if path.is_file() and path.suffix == ".jsonl":
         yield from iter_jsonl(path)
         return
@@ -119,11 +121,13 @@ def _local_rows(path: Path, split: str) -> Iterator[Mapping[str, Any]]:
 
 def _hub_rows(origin: Origin) -> Iterator[Mapping[str, Any]]:
     try:
-        yield from datasets.load_dataset(origin.path, origin.name, split=origin.split, revision=origin.revision)
+        yield from datasets.load_dataset(
+            origin.path, origin.name, split=origin.split, revision=origin.revision
+        )
     except (ConnectionError, OSError, datasets.exceptions.DatasetNotFoundError) as error:
         raise HarnessError(
             f"{origin.path}: not to be had from the hub ({str(error).splitlines()[0]})",
-            "Give a local copy: --metadata '{\"data_dir\": \"PATH\"}' (jsonl, json, csv, parquet or save_to_disk).",
+            'Give a local copy: --metadata \'{"data_dir": "PATH"}\' (jsonl, json, csv, parquet or save_to_disk).',
         ) from error
 
 
@@ -143,7 +147,9 @@ def _map_columns(rows: list[Mapping[str, Any]], origin: Origin, source: str) -> 
             break
         identity = row.get("id", row.get("doc_id", number - 1))
         documents.append({"id": str(identity), "source": text, "references": references})
-    HarnessError.raise_for(problems, f"Each row needs a source and a reference; this one has: {', '.join(rows[0])}.")
+    HarnessError.raise_for(
+        problems, f"Each row needs a source and a reference; this one has: {', '.join(rows[0])}."
+    )
     return documents
 
 
@@ -156,7 +162,9 @@ def _references(row: Mapping[str, Any], origin: Origin) -> list[str]:
     for column in origin.references:
         value = row.get(column)
         texts = [value] if isinstance(value, str) else list(value) if isinstance(value, list) else []
-        cleaned = [_clean(text, origin.sentence_mark) for text in texts if isinstance(text, str) and text.strip()]
+        cleaned = [
+            _clean(text, origin.sentence_mark) for text in texts if isinstance(text, str) and text.strip()
+        ]
         if cleaned:
             return cleaned
     return []

@@ -57,7 +57,7 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]
         super().__init__(config=settings)
         self._aggregation_list = {key: _Headline(self, key) for key in self.suite.keys}
 
-    def download(self, dataset_kwargs: dict[str, Any] | None = None, **_: Any) -> None:
+    def download(self, _dataset_kwargs: dict[str, Any] | None = None, **_: Any) -> None:
         """Read the documents from where the metadata say; called by the base class."""
         metadata = self.config.metadata
         chosen = {key: metadata[key] for key in _ORIGIN_KEYS if key in metadata}
@@ -89,7 +89,9 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]
         ]
         scores = self.suite.score(samples)
         missing = [key for key in self.suite.keys if not any(key in found for found in scores)]
-        scores[0].update(dict.fromkeys(missing, math.nan))  # every process must name every key, or gathering breaks
+        scores[0].update(
+            dict.fromkeys(missing, math.nan)
+        )  # every process must name every key, or gathering breaks
         for instance, sample, found in zip(self._instances, samples, scores, strict=True):
             scored = ScoredResponse(sample.response)
             scored.scores = found
@@ -125,4 +127,3 @@ class _Headline:
 
     def __hash__(self) -> int:
         return hash(mean)
-

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import sacrebleu
-from sacrebleu.metrics import CHRF
+from sacrebleu.metrics.chrf import CHRF
 
 from harness.metrics.base import CorpusScore, FloatArray, Sample
 
@@ -46,7 +46,8 @@ class ChrF:
         factor = self._metrics[key].beta ** 2
         bottom = factor * precision + recall
         top = (1 + factor) * precision * recall
-        return 100 * np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)
+        scores: FloatArray = 100 * np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)
+        return scores
 
     def signature(self, key: str) -> str:
         """See `harness.metrics.base.Metric.signature`."""

@@ -48,5 +48,7 @@ def build(names: Sequence[str]) -> list[Metric]:
     """
     unknown = [name for name in names if name not in FAMILIES]
     if unknown:
-        raise HarnessError(f"no metric is called {', '.join(unknown)}", f"Choose from: {', '.join(FAMILIES)}.")
+        raise HarnessError(
+            f"no metric is called {', '.join(unknown)}", f"Choose from: {', '.join(FAMILIES)}."
+        )
     return [FAMILIES[name]() for name in names]

@@ -7,7 +7,7 @@ texts without newlines are split into sentences first, or Lsum would equal L.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 from rouge_score import rouge_scorer
@@ -20,7 +20,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 class Rouge:
     """Keys ``rougeL`` and ``rougeLsum``: F1 in 0..1."""
 
-    keys = {"rougeL": True, "rougeLsum": True}
+    keys: Mapping[str, bool | None] = {"rougeL": True, "rougeLsum": True}
 
     def __init__(self, *, stemmer: bool = True) -> None:
         self._stemmer = stemmer
@@ -32,10 +32,14 @@ class Rouge:
 
     def _score(self, sample: Sample) -> dict[str, float]:
         # rouge_score keeps [a-z0-9] only: against a reference without any, 0 would say nothing about the response
-        references = [reference for reference in sample.references if re.search("[a-z0-9]", reference.lower())]
+        references = [
+            reference for reference in sample.references if re.search("[a-z0-9]", reference.lower())
+        ]
         if not references:
             return {}
-        found = self._scorer.score_multi([_one_sentence_a_line(r) for r in references], _one_sentence_a_line(sample.response))
+        found = self._scorer.score_multi(
+            [_one_sentence_a_line(r) for r in references], _one_sentence_a_line(sample.response)
+        )
         return {key: float(found[key].fmeasure) for key in self.keys}
 
     def signature(self, key: str) -> str:

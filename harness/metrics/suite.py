@@ -70,7 +70,10 @@ class Suite:
         self.metrics = tuple(metrics)
         self.rule = rule or AnswerRule()
         self._metric_of = {key: metric for metric in self.metrics for key in metric.keys}
-        if len(self._metric_of) != sum(len(metric.keys) for metric in self.metrics) or ANSWER_RATE in self._metric_of:
+        if (
+            len(self._metric_of) != sum(len(metric.keys) for metric in self.metrics)
+            or ANSWER_RATE in self._metric_of
+        ):
             raise ValueError("two metrics of a suite share a key")
 
     @property
@@ -96,7 +99,7 @@ class Suite:
     def counts(self, responses: Sequence[str]) -> dict[str, int]:
         """Count responses by kind."""
         kinds = Counter(self.rule.kind(response) for response in responses)
-        by_kind = {kind: kinds[kind] for kind in KINDS}
+        by_kind: dict[str, int] = {kind: kinds[kind] for kind in KINDS}
         return {"n": len(responses), "failed": len(responses) - kinds["answered"], **by_kind}
 
     def aggregate(self, key: str, scores: Sequence[float]) -> float:
@@ -108,12 +111,19 @@ class Suite:
             return float(metric.corpus_scores(key, _statistics(scores).sum(axis=0, keepdims=True))[0])
         return math.fsum(scores) / len(scores)
 
+    def metric_of(self, key: str) -> Metric:
+        """The family that computes a score."""
+        return self._metric_of[key]
+
     def is_corpus_score(self, key: str) -> bool:
         """Whether the headline is computed on the corpus and not a mean over samples."""
         return key in getattr(self._metric_of.get(key), "corpus_keys", ())
 
     def summarise(
-        self, responses: Sequence[str], scores: Sequence[Mapping[str, float]], bootstrap: Bootstrap | None = None
+        self,
+        responses: Sequence[str],
+        scores: Sequence[Mapping[str, float]],
+        bootstrap: Bootstrap | None = None,
     ) -> Summary:
         """Aggregate per-sample scores, with a bootstrap interval for each headline.
 
@@ -154,4 +164,6 @@ class Suite:
 
 
 def _statistics(scores: Sequence[float]) -> FloatArray:
-    return np.array([score.statistics for score in scores if isinstance(score, CorpusScore)], dtype=np.float64)
+    return np.array(
+        [score.statistics for score in scores if isinstance(score, CorpusScore)], dtype=np.float64
+    )

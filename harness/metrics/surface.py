@@ -34,7 +34,11 @@ class Surface:
 
     def signature(self, key: str) -> str:
         """See `harness.metrics.base.Metric.signature`."""
-        return "length|words:whitespace" if key == "length" else f"{key}|source:newsroom|case:lower|tokens:words+marks"
+        return (
+            "length|words:whitespace"
+            if key == "length"
+            else f"{key}|source:newsroom|case:lower|tokens:words+marks"
+        )
 
 
 def fragment_lengths(source: Sequence[str], summary: Sequence[str]) -> list[int]:
