@@ -195,7 +195,7 @@ def test_folder_appears_whole(tmp_path: Path) -> None:
 def test_folder_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "part").write_text("old")
-    with pytest.raises(RuntimeError), replace_dir(tmp_path / "model") as folder:  # noqa: PT012
+    with pytest.raises(RuntimeError), replace_dir(tmp_path / "model") as folder:
         (folder / "part").write_text("new")
         raise RuntimeError
     assert names(tmp_path) == ["model"]
