@@ -92,7 +92,7 @@ def _hide_loading_bars() -> None:
     """One bar for the work is enough: transformers shows one more per weight file."""
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _add_soft_label_arguments(parser: ArgumentParser) -> None:

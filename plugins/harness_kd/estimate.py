@@ -34,7 +34,7 @@ def describe_labels(prepared: Prepared) -> str:
     """Size of the soft-label cache as text."""
     needed = label_bytes(prepared)
     tokens = prepared.data.target_tokens
-    size = f"{needed / 1e6:.1f} MB at most ({needed / tokens:.0f} bytes per token)"
+    size = f"{_size(needed)} at most ({needed / tokens:.0f} bytes per token)"
     return f"soft labels    {size}, {prepared.labels_folder}"
 
 
@@ -44,18 +44,27 @@ def describe(prepared: Prepared) -> str:
     weights = sum(file.stat().st_size for file in Path(prepared.student.folder).glob("*.safetensors"))
     overlong = f"{data.dropped} dropped, {data.truncated} truncated as overlong"
     batches = f"{plan.epochs:g} epochs, {plan.batch_size * plan.accumulation} rows a step"
-    disk = f"{6 * weights / 1e6:.0f} MB at most while training, {weights / 1e6:.0f} MB when done"
+    disk = f"{_size(6 * weights)} at most while training, {_size(weights)} when done"
     lines = [
         f"rows           {len(data.examples)} ({overlong})",
         f"tokens         {data.tokens} ({data.target_tokens} targets) per epoch",
         f"steps          {prepared.steps} ({batches})",
-        f"memory         {4 * weights / 1e6:.0f} MB for weights, gradients and AdamW, and activations",
+        f"memory         {_size(4 * weights)} for weights, gradients and AdamW, and activations",
         f"checkpoints    {disk}",
     ]
     if prepared.manifest is not None:
         lines.append(describe_labels(prepared))
     lines.append(f"time           about {_seconds(prepared) / 60:.1f} minutes of training on this machine")
     return "\n".join(lines)
+
+
+def _size(count: float) -> str:
+    """Bytes in the largest decimal unit below them."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.4g} GB"
 
 
 def _seconds(prepared: Prepared) -> float:

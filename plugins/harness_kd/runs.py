@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,6 +67,11 @@ def open_run(output: Path, identity: dict[str, Any]) -> Iterator[Path]:
     """
     folder = partial_folder(output)
     folder.mkdir(parents=True, exist_ok=True)
+    if (
+        int(os.environ.get("RANK", "0")) > 0
+    ):  # the first process holds the folder for all of a distributed run
+        yield folder
+        return
     with exclusive_lock(folder / "lock", f"{output}: another process is training it"):
         if not (folder / RUN_FILE).exists():
             write_atomic(folder / RUN_FILE, json.dumps({"identity": identity}, indent=2) + "\n")

@@ -98,7 +98,7 @@ def label_manifest(plan: TrainPlan, teacher: ModelSource, tokenizer: PreTrainedT
         vocabulary_sha256=vocabulary_hash(tokenizer),
         vocabulary_size=vocabulary_size(tokenizer),
         temperatures=plan.temperatures(),
-        top_k=plan.top_k,
+        top_k=min(plan.top_k, vocabulary_size(tokenizer)),
         max_tail=plan.max_tail,
         label_dtype="float16",
         teacher_dtype="float32",
@@ -116,6 +116,8 @@ def train(plan: TrainPlan) -> Path:
     Raises:
         HarnessError: For bad input, or an output folder that holds another run.
     """
+    from accelerate import PartialState  # type: ignore[import-untyped]
+
     prepared = prepare(plan)
     output = Path(plan.output).resolve()
     identity = prepared.identity()
@@ -127,6 +129,7 @@ def train(plan: TrainPlan) -> Path:
         if int(os.environ.get("RANK", "0")) == 0:
             _publish(prepared, folder, output, identity, metrics)
             shutil.rmtree(partial_folder(output))
+    PartialState().wait_for_everyone()
     return output
 
 
@@ -140,14 +143,22 @@ def capture_labels(prepared: Prepared) -> int:
     if not folder.exists():
         require_room(prepared, label_bytes(prepared))
     return capture(
-        lambda: teacher.model(dtype=manifest.teacher_dtype), prepared.data.examples, folder, manifest
+        lambda: teacher.model(dtype=manifest.teacher_dtype),
+        prepared.data.examples,
+        folder,
+        manifest,
+        rank=int(os.environ.get("RANK", "0")),
+        world_size=int(os.environ.get("WORLD_SIZE", "1")),
     )
 
 
 def _labels(prepared: Prepared) -> SoftLabelCache | None:
+    from accelerate import PartialState
+
     from harness_kd.soft_labels.cache import SoftLabelCache
 
     capture_labels(prepared)
+    PartialState().wait_for_everyone()
     if prepared.manifest is None or prepared.labels_folder is None:
         return None
     return SoftLabelCache(prepared.labels_folder, prepared.manifest)
@@ -177,6 +188,8 @@ def _fit(prepared: Prepared, labels: SoftLabelCache | None, folder: Path) -> dic
         label_smoothing=plan.label_smoothing,
         vocabulary_size=vocabulary_size(prepared.tokenizer),
     )
+    if plan.gradient_checkpointing:
+        model.gradient_checkpointing_enable()  # type: ignore[no-untyped-call]
     attach_loss(model, settings)
     trainer = DistillationTrainer(
         model=model,
@@ -214,7 +227,6 @@ def _arguments(prepared: Prepared, folder: Path) -> TrainingArguments:
         gradient_accumulation_steps=plan.accumulation,
         max_grad_norm=plan.max_grad_norm,
         bf16=plan.bf16,
-        gradient_checkpointing=plan.gradient_checkpointing,
         seed=plan.seed,
         save_steps=plan.checkpoint_steps or max(50, math.ceil(steps / 5)),
         save_total_limit=2,  # the older one stays until the newer is complete

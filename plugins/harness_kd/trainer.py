@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 from tqdm import tqdm
-from transformers import ProgressCallback, Trainer
+from transformers import Trainer, TrainerCallback
 
 from harness.files import write_atomic
 from harness_kd.data import Example
@@ -148,23 +148,34 @@ class DistillationTrainer(Trainer):
             write_atomic(folder / COMPLETE, "")
 
 
-class StepProgress(ProgressCallback):
-    """The Trainer's progress bar on a terminal, with the last loss at its end instead of a printed line per
-    log.
-    """
+class StepProgress(TrainerCallback):
+    """One progress bar on a terminal with the last loss at its end, instead of a printed line per log."""
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Open the bar."""
-        if state.is_world_process_zero:
-            self.training_bar = tqdm(
-                total=state.max_steps, desc="training", unit="step", disable=not sys.stderr.isatty()
-            )
-        self.current_step = 0
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Open the bar, where a resumed run left off."""
+        hidden = not (state.is_world_process_zero and sys.stderr.isatty())
+        self._bar = tqdm(
+            total=state.max_steps, initial=state.global_step, desc="training", unit="step", disable=hidden
+        )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Advance."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Show the loss."""
-        if state.is_world_process_zero and self.training_bar is not None and "loss" in (logs or {}):
-            self.training_bar.set_postfix(loss=f"{logs['loss']:.3f}")
+        logs = kwargs.get("logs") or {}
+        if self._bar is not None and "loss" in logs:
+            self._bar.set_postfix(loss=f"{logs['loss']:.3f}")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.close()
 
 
 def last_complete_checkpoint(folder: Path) -> Path | None:
@@ -174,5 +185,5 @@ def last_complete_checkpoint(folder: Path) -> Path | None:
         if (checkpoint / COMPLETE).exists():
             found.append(checkpoint)
         else:
-            shutil.rmtree(checkpoint)
+            shutil.rmtree(checkpoint, ignore_errors=True)
     return max(found, key=lambda path: int(path.name.partition("-")[2]), default=None)

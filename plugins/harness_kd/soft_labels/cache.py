@@ -134,7 +134,11 @@ class SoftLabelWriter:
     def append(self, items: Sequence[tuple[bytes, SoftLabels]]) -> None:
         """Store one batch; it is on disk when this returns."""
         schema = _schema(self._manifest)
-        rows = [[getattr(labels, name).reshape(-1) for name in _COLUMNS] for _, labels in items]
+        kinds = {name: schema.field(name).type.value_type.to_pandas_dtype() for name in _COLUMNS}
+        rows = [
+            [getattr(labels, name).reshape(-1).astype(kind, copy=False) for name, kind in kinds.items()]
+            for _, labels in items
+        ]
         keys = [key for key, _ in items]
         arrays = [
             pa.array(keys, pa.binary(32)),

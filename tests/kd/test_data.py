@@ -1,0 +1,116 @@
+"""Rows and tokenisation: real Dolly rows, boundaries, overlong rows and bad input."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from harness_kd.data import Example, tokenize_rows
+from harness_kd.rows import load_rows
+
+from harness.errors import HarnessError
+
+DOLLY = Path(__file__).parents[3] / "shared" / "data" / "dolly_valid" / "valid.jsonl"
+
+
+def write(tmp_path, *rows):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.mark.skipif(not DOLLY.exists(), reason="the development data is not here")
+def test_dolly_rows_get_the_prompt_that_the_papers_author_trained_on():
+    rows = load_rows(str(DOLLY))
+    published = [json.loads(line) for line in DOLLY.read_text().splitlines()]
+    assert [row.prompt for row in rows] == [row["prompt"] for row in published]
+    assert [row.response for row in rows] == [row["output"] for row in published]
+
+
+def test_prompt_and_response_are_tokenised_apart_and_closed(tmp_path, build_tokenizer):
+    rows = load_rows(write(tmp_path, {"prompt": "word1 word2", "response": "word3"}))
+    tokenizer = build_tokenizer()
+    (example,) = tokenize_rows(rows, tokenizer, max_length=9, max_prompt_length=8, overlong="drop").examples
+    assert tokenizer.convert_ids_to_tokens(example.ids.tolist()) == ["word1", "word2", "word3", "</s>"]
+    assert example.boundary == 2
+
+
+def test_a_chat_ends_with_the_assistants_turn(tmp_path, build_tokenizer):
+    turns = [{"role": "user", "content": "word1"}, {"role": "assistant", "content": "word2"}]
+    rows = load_rows(write(tmp_path, {"messages": turns}))
+    tokenizer = build_tokenizer()
+    with pytest.raises(HarnessError, match="no chat template"):
+        tokenize_rows(rows, tokenizer, max_length=9, max_prompt_length=8, overlong="drop")
+    tokenizer.chat_template = "{% for m in messages %}word9 {{ m.content }}{% endfor %}{% if add_generation_prompt %} word8{% endif %}"
+    (example,) = tokenize_rows(rows, tokenizer, max_length=9, max_prompt_length=8, overlong="drop").examples
+    tokens = tokenizer.convert_ids_to_tokens(example.ids.tolist())
+    assert (tokens, example.boundary) == (["word9", "word1", "word8", "word2", "</s>"], 3)
+
+
+def test_overlong_rows_are_dropped_or_cut_and_counted(tmp_path, build_tokenizer):
+    long, short = (
+        {"prompt": "word1 word2 word3 word4", "response": "word5 word6 word7"},
+        {"prompt": "word1", "response": "word2"},
+    )
+    rows, tokenizer = load_rows(write(tmp_path, long, short)), build_tokenizer()
+    dropped = tokenize_rows(rows, tokenizer, max_length=5, max_prompt_length=3, overlong="drop")
+    assert (len(dropped.examples), dropped.dropped, dropped.truncated) == (1, 1, 0)
+    cut = tokenize_rows(rows, tokenizer, max_length=5, max_prompt_length=3, overlong="truncate")
+    assert (len(cut.examples), cut.dropped, cut.truncated) == (2, 0, 1)
+    assert tokenizer.convert_ids_to_tokens(cut.examples[0].ids.tolist()) == [
+        "word2",
+        "word3",
+        "word4",
+        "word5",
+        "word6",
+    ]
+    with pytest.raises(HarnessError, match="no row is left: 1 of 1"):
+        tokenize_rows(rows[:1], tokenizer, max_length=5, max_prompt_length=3, overlong="drop")
+
+
+def test_the_key_tells_ids_and_boundary_apart():
+    ids = np.arange(5, dtype=np.int32)
+    keys = {
+        Example(ids, 2).key,
+        Example(ids, 3).key,
+        Example(ids[::-1].copy(), 2).key,
+        Example(ids.astype(np.int64), 2).key,
+    }
+    assert len(keys) == 3
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"prompt": "word1"}, 'row 2: no field "response"; it has prompt'),
+        ({"text": "word1"}, 'row 2: no field "prompt"; it has text'),
+        ({"prompt": "word1", "response": 3}, 'row 2: field "response" is not a text'),
+        ({"prompt": "word1", "response": ""}, "row 2: the response is empty"),
+        ({"messages": []}, 'row 2: "messages" is not a list'),
+        (
+            {"messages": [{"role": "user", "content": "a"}] * 2},
+            "row 2: the last message is not the assistant's",
+        ),
+    ],
+)
+def test_a_bad_row_is_named_by_file_and_number(tmp_path, row, problem):
+    path = write(tmp_path, {"prompt": "word1", "response": "word2"}, row)
+    with pytest.raises(HarnessError) as error:
+        load_rows(path)
+    assert f"{path}, {problem}" in error.value.problem
+
+
+def test_missing_and_empty_files(tmp_path):
+    with pytest.raises(HarnessError, match="cannot be read"):
+        load_rows(str(tmp_path / "missing.jsonl"))
+    with pytest.raises(HarnessError, match="holds no rows"):
+        load_rows(write(tmp_path))
+
+
+def test_the_news_world_by_name():
+    rows = load_rows("newsworld?n=5&noise=0&seed=3")
+    assert len(rows) == 5
+    assert all(row.prompt.startswith("Article: ") and row.prompt.endswith("\nSummary:") for row in rows)
+    assert all(row.response.startswith(" ") for row in rows)
+    with pytest.raises(HarnessError, match="cannot read size=5"):
+        load_rows("newsworld?size=5")

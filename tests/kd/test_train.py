@@ -1,0 +1,250 @@
+"""Training runs end to end on small real models: same seed same weights, resumed or not, split or not, on 1
+or 2 processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from harness_kd.data import tokenize_rows
+from harness_kd.head import attach_loss
+from harness_kd.loss import LossSettings
+from harness_kd.models import ModelSource
+from harness_kd.plan import TrainPlan
+from harness_kd.rows import load_rows
+from harness_kd.soft_labels.cache import SoftLabelCache
+from harness_kd.train import capture_labels, prepare, train
+from harness_kd.trainer import Collator, EpochSampler
+from safetensors.torch import load_file
+from torch.nn import functional as F  # noqa: N812
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from harness.errors import HarnessError
+
+
+@pytest.fixture
+def plan(student, teacher, data_file, tmp_path):
+    return TrainPlan(
+        student=student,
+        teacher=teacher,
+        data=data_file,
+        output=str(tmp_path / "run"),
+        kd_ratio=1.0,
+        top_k=8,
+        epochs=2,
+        learning_rate=5e-3,
+        batch_size=8,
+        max_length=64,
+        max_prompt_length=32,
+    )
+
+
+def weights(folder):
+    return load_file(Path(folder) / "model.safetensors")
+
+
+def assert_same(one, other, **tolerance):
+    one, other = weights(one), weights(other)
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, other[name], **tolerance, msg=name)
+
+
+def run_in_process(plan, *launcher, **environment):
+    code = f"from harness_kd.plan import TrainPlan; from harness_kd.train import train; train(TrainPlan(**{asdict(plan)!r}))"
+    script = Path(plan.output).parent / "go.py"
+    script.write_text(code)
+    return subprocess.Popen(
+        [sys.executable, *launcher, str(script)], env={**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    )
+
+
+def test_a_run_gives_a_loadable_model_with_its_card(plan):
+    output = train(plan)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(output), AutoTokenizer.from_pretrained(output)
+    assert model.generate(**tokenizer("word1 word2", return_tensors="pt"), max_new_tokens=2).shape[0] == 1
+    card = (output / "README.md").read_text()
+    record = json.loads((output / "run.json").read_text())
+    for fact in (
+        plan.teacher,
+        plan.student,
+        plan.data,
+        "0.5000 forward-kl",
+        record["identity"]["data_sha256"][:16],
+    ):
+        assert fact in card
+    assert {path.name for path in output.iterdir()} == {
+        *("README.md", "config.json", "generation_config.json", "model.safetensors", "run.json"),
+        *("tokenizer.json", "tokenizer_config.json"),
+    }
+    assert not output.with_name("run.partial").exists()
+    before = weights(plan.student)
+    assert any(not torch.equal(tensor, before[name]) for name, tensor in weights(output).items())
+
+
+def test_the_same_plan_gives_the_same_weights_and_another_seed_others(plan, tmp_path):
+    first = train(plan)
+    assert_same(first, train(replace(plan, output=str(tmp_path / "again"))), rtol=0, atol=0)
+    other = weights(train(replace(plan, output=str(tmp_path / "other"), seed=11)))
+    assert any(not torch.equal(tensor, other[name]) for name, tensor in weights(first).items())
+
+
+def test_a_finished_run_returns_at_once(plan):
+    output = train(plan)
+    stamp = (output / "model.safetensors").stat().st_mtime_ns
+    assert train(plan) == output
+    assert (output / "model.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_another_run_is_refused_by_what_differs(plan):
+    train(plan)
+    with pytest.raises(HarnessError, match=r"holds another run: kd_ratio 1\.0, not 10\.0; .*seed 10, not 3"):
+        train(replace(plan, kd_ratio=10.0, seed=3))
+
+
+def test_a_folder_with_something_else_is_refused(plan):
+    Path(plan.output).mkdir()
+    (Path(plan.output) / "thesis.tex").write_text("years of work")
+    with pytest.raises(HarnessError, match="not a training run"):
+        train(plan)
+    assert (Path(plan.output) / "thesis.tex").exists()
+
+
+def test_kill_9_and_resume_gives_the_weights_of_an_uninterrupted_run(plan, tmp_path):
+    plan = replace(plan, epochs=60, checkpoint_steps=7)
+    whole = train(replace(plan, output=str(tmp_path / "whole")))
+    process = run_in_process(plan)
+    partial = Path(plan.output + ".partial")
+    deadline = time.monotonic() + 60
+    while not list(partial.glob("checkpoint-*/complete")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not Path(plan.output).exists()
+    assert list(partial.glob("checkpoint-*/complete"))
+    (partial / "checkpoint-9999").mkdir()  # as a kill in the middle of saving would leave it
+    assert_same(whole, train(plan), rtol=0, atol=0)
+
+
+def test_micro_batches_change_nothing(plan, tmp_path):
+    whole = train(plan)
+    split = train(replace(plan, output=str(tmp_path / "split"), batch_size=2, accumulation=4))
+    assert_same(whole, split, rtol=1e-3, atol=2e-5)
+
+
+def test_soft_labels_are_shared_between_runs_of_the_same_teacher(plan, tmp_path):
+    train(plan)
+    (folder,) = (tmp_path / "soft-labels").iterdir()
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*.arrow")}
+    train(replace(plan, output=str(tmp_path / "more"), kd_ratio=10.0, seed=5))
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*.arrow")} == before
+
+
+def test_plain_finetuning_is_transformers_own_loss(plan, tmp_path):
+    """One step of plain SGD-like comparison: the gradient equals that of the model's built-in loss."""
+    data = tokenize_rows(
+        load_rows(plan.data),
+        AutoTokenizer.from_pretrained(plan.student),
+        max_length=64,
+        max_prompt_length=32,
+        overlong="drop",
+    )
+    batch = Collator()(data.examples[:6])
+    ours, theirs = (ModelSource.find(plan.student, role="student").model() for _ in range(2))
+    attach_loss(ours, LossSettings())
+    ours(**batch).loss.backward()
+    theirs(**batch).loss.backward()
+    for (name, one), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_labels_of_the_whole_vocabulary_equal_an_online_teacher(plan):
+    """From cached labels at T = 2 and from the teacher's own logits: the same gradient in every parameter."""
+    prepared = prepare(replace(plan, top_k=1000, temperature=2.0))
+    capture_labels(prepared)
+    cache = SoftLabelCache(prepared.labels_folder, prepared.manifest)
+    batch = Collator(cache, 2.0)(prepared.data.examples[:6])
+    student, online = prepared.student.model(), prepared.student.model()
+    attach_loss(student, LossSettings(kd_weight=0.5, temperature=2.0))
+    student(**batch).loss.backward()
+
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    targets = batch["labels"][:, 1:]
+    on = targets != -100
+    with torch.no_grad():
+        teacher_logits = prepared.teacher.model()(**inputs).logits[:, :-1][on]
+    logits = online(**inputs).logits[:, :-1][on]
+    log_q, log_p = (torch.log_softmax(scores / 2.0, -1) for scores in (logits, teacher_logits))
+    divergence = 4.0 * F.kl_div(log_q, log_p, log_target=True, reduction="batchmean")
+    (0.5 * F.cross_entropy(logits, targets[on]) + 0.5 * divergence).backward()
+    for (name, one), other in zip(student.named_parameters(), online.named_parameters(), strict=True):
+        difference = (one.grad - other[1].grad).norm() / other[1].grad.norm()
+        assert difference < 2e-3, name  # float16 labels
+
+
+def test_a_batch_without_targets_is_a_finite_zero_with_a_gradient(student):
+    model = ModelSource.find(student, role="student").model()
+    attach_loss(model, LossSettings())
+    ids = torch.arange(6)[None]
+    loss = model(input_ids=ids, labels=torch.full_like(ids, -100), num_items_in_batch=0).loss
+    loss.backward()
+    assert loss.item() == 0.0
+    assert all(torch.equal(p.grad, torch.zeros_like(p)) for p in model.parameters())
+
+
+def test_without_labels_the_model_is_untouched(student):
+    model, patched = (ModelSource.find(student, role="student").model().eval() for _ in range(2))
+    attach_loss(patched, LossSettings())
+    ids = torch.arange(6)[None]
+    assert torch.equal(model(input_ids=ids).logits, patched(input_ids=ids).logits)
+
+
+def test_the_data_order_is_a_function_of_seed_and_epoch():
+    sampler = EpochSampler(50, seed=1)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+    assert sorted(sampler) == list(range(50))
+    sampler.set_epoch(0)
+    assert list(sampler) == first
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_weights_of_one(plan, tmp_path):
+    """With DistributedDataParallel on gloo; a loss computed past the wrapper would leave the gradients
+    unreduced."""
+    plan = replace(plan, batch_size=8, epochs=1)
+    one = train(plan)
+    two = replace(plan, output=str(tmp_path / "two"), soft_labels=str(tmp_path / "fresh"), batch_size=4)
+    launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29533")
+    assert run_in_process(two, *launcher).wait(timeout=300) == 0
+    assert_same(one, two.output, rtol=1e-3, atol=2e-5)
+
+
+def test_missing_models_are_named(plan, tmp_path):
+    with pytest.raises(HarnessError, match="student /no/such/model"):
+        train(replace(plan, student="/no/such/model"))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(HarnessError, match=r"no config\.json"):
+        train(replace(plan, teacher=str(empty)))
+
+
+def test_a_teacher_with_another_vocabulary_is_refused(plan, build_model, build_tokenizer, tmp_path):
+    words = [f"word{index}" for index in range(89)] + ["other"]
+    stranger = build_model(tmp_path / "stranger", tokenizer=build_tokenizer(words))
+    with pytest.raises(HarnessError, match=r"different vocabularies.*first difference at id 93 \('other'\)"):
+        train(replace(plan, teacher=stranger))
+
+
+def test_wrong_options_are_named_together(plan):
+    with pytest.raises(HarnessError) as error:
+        replace(plan, temperature=0.0, epochs=float("nan"), divergence="kl", teacher=None)
+    for name in ("temperature", "epochs", "divergence", "teacher"):
+        assert name in error.value.problem
