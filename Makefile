@@ -18,6 +18,7 @@ setup: $(STAMP) ## Make .venv with everything that the other targets need
 $(STAMP): pyproject.toml constraints.txt hatch_build.py $(wildcard harness/startup/*.p*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "Installing into $(VENV); the first time this takes some minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@

@@ -7,10 +7,12 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.cli import build_parser, command_groups
+from harness.plugins import CommandGroup
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
 NOT_OURS = {"cd", "export", "git", "pip", "python", "python3", "source"}
@@ -90,6 +92,16 @@ def test_documented_commands_exist(document: str, root: Path) -> None:
     assert commands, f"{document} shows no command"
     problems = {" ".join(words): problem_with(words, root) for words in commands}
     assert {command: problem for command, problem in problems.items() if problem} == {}
+
+
+def test_the_example_of_a_plugin_works(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = re.findall(r"(?ms)^```python\n(.*?)^```", (root / "CONTRIBUTING.md").read_text("utf-8"))
+    namespace: dict[str, Any] = {}
+    exec(example, namespace)
+    (command,) = namespace["PLUGIN"].commands()
+    parser = build_parser([CommandGroup(title=namespace["PLUGIN"].name, commands=(command,))])
+    assert command.run(parser.parse_args(["greet"])) == 0
+    assert capsys.readouterr().out == "hello\n"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
