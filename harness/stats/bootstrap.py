@@ -1,11 +1,13 @@
 """Bootstrap intervals for means and for corpus statistics, seeded and in bounded memory.
 
-A corpus score such as chrF is not a mean of sentence scores: it is a function of counts summed over the corpus.
-`bootstrap_statistic` therefore resamples the per-sample counts, sums them, and scores the sums, so a resample
-costs one gather and one sum, never a new scoring of texts. A mean is the special case with one count per sample.
+A corpus score such as chrF is not a mean of sentence scores: it is a function of counts summed over the
+corpus. `bootstrap_statistic` therefore resamples the per-sample counts, sums them, and scores the sums, so
+a resample costs one gather and one sum, never a new scoring of texts. A mean is the special case with one
+count per sample.
 
 The interval is BCa (bias-corrected and accelerated). `benchmarks/interval_coverage.py` measures its coverage
-against the percentile, bootstrap-t and Student intervals; `docs/statistics.md` holds the table and the reason.
+against the percentile, bootstrap-t and Student intervals; `docs/statistics.md` holds the table and the
+reason.
 
 Source: Efron (1987), "Better Bootstrap Confidence Intervals", JASA 82(397), eqs. 2.3, 6.6;
 Efron and Tibshirani (1993), "An Introduction to the Bootstrap", section 14.3.
@@ -109,8 +111,8 @@ def bootstrap_statistic(
 def resampled_sums(statistics: FloatArray, *, n_resamples: int, seed: int) -> FloatArray:
     """Return the statistics summed over each resample with replacement, shape [n_resamples, k].
 
-    The draws depend on n, n_resamples and seed alone, never on the values, so two systems that answered the same n
-    documents are resampled alike: their replicates may be subtracted (the paired bootstrap).
+    The draws depend on n, n_resamples and seed alone, never on the values, so two systems that answered the
+    same n documents are resampled alike: their replicates may be subtracted (the paired bootstrap).
     """
     n, k = statistics.shape
     sums = np.empty((n_resamples, k))
@@ -146,7 +148,8 @@ def _draws(n: int, n_resamples: int, seed: int) -> Iterator[tuple[int, NDArray[n
     rows = max(1, _CHUNK_CELLS // n)
     for start in range(0, n_resamples, rows):
         count = min(rows, n_resamples - start)
-        # One call per row: integers() buffers 32-bit halves within a call, so the chunk size would leak otherwise.
+        # One call per row: integers() buffers 32-bit halves within a call, so the chunk size would leak
+        # otherwise.
         yield start, np.stack([generator.integers(0, n, size=n, dtype=np.int32) for _ in range(count)])
 
 

@@ -1,11 +1,13 @@
 """Paired comparison of two systems that answered the same documents.
 
-Rates are tested by McNemar's exact test, means and corpus statistics by the paired bootstrap: both look only at how the
-two systems differ on the same document, so a hard document costs neither of them. Every p-value is two-sided.
+Rates are tested by McNemar's exact test, means and corpus statistics by the paired bootstrap: both look
+only at how the two systems differ on the same document, so a hard document costs neither of them. Every
+p-value is two-sided.
 
-Sources: McNemar (1947), Psychometrika 12(2); Fagerland, Lydersen and Laake (2013), BMC Medical Research Methodology
-13:91 (mid-p); Bonett and Price (2012), JEBS 37(4), eq. 3 (interval of a paired difference of rates); Efron and
-Tibshirani (1993), section 16.4 (bootstrap test by shifting to the null); Holm (1979), Scand. J. Statistics 6(2).
+Sources: McNemar (1947), Psychometrika 12(2); Fagerland, Lydersen and Laake (2013), BMC Medical Research
+Methodology 13:91 (mid-p); Bonett and Price (2012), JEBS 37(4), eq. 3 (interval of a paired difference of
+rates); Efron and Tibshirani (1993), section 16.4 (bootstrap test by shifting to the null); Holm (1979),
+Scand. J. Statistics 6(2).
 """
 
 from collections.abc import Sequence
@@ -62,9 +64,10 @@ class Difference:
         return self.candidate - self.baseline
 
     def detectable(self, *, alpha: float = 0.05, power: float = 0.8) -> float:
-        """Return the smallest true |delta| that a two-sided test at `alpha` finds with probability `power` at this n.
+        """Return the smallest true |delta| that a two-sided test finds with probability `power` at this n.
 
-        The normal approximation (z_{1 - alpha / 2} + z_power) times the standard error; 0.0 where that is unknown.
+        The normal approximation (z_{1 - alpha / 2} + z_power) times the standard error; 0.0 where that is
+        unknown.
         """
         return (_NORMAL.inv_cdf(1 - alpha / 2) + _NORMAL.inv_cdf(power)) * self.standard_error
 
@@ -72,8 +75,8 @@ class Difference:
 def mcnemar(losses: int, wins: int) -> tuple[float, float]:
     """Return McNemar's (exact p, mid-p) from the two discordant counts.
 
-    Under the null each discordant document favours either system with probability 1/2. The exact test never exceeds its
-    nominal level; the mid-p counts the observed table half, which is less conservative.
+    Under the null each discordant document favours either system with probability 1/2. The exact test never
+    exceeds its nominal level; the mid-p counts the observed table half, which is less conservative.
 
     Raises:
         ValueError: A negative count.
@@ -186,7 +189,7 @@ def compare_statistics(
     confidence: float = 0.95,
     seed: int = 12345,
 ) -> Difference:
-    """Compare two corpus scores, each a function of summed per-document statistics, with the paired bootstrap.
+    """Compare two corpus scores, functions of summed per-document statistics, by the paired bootstrap.
 
     Args:
         baseline: Sufficient statistics per document, shape [n, k].
@@ -225,7 +228,7 @@ def compare_statistics(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return Holm's adjusted p-values, in the order given: reject where the adjusted value is at most alpha."""
+    """Return Holm's adjusted p-values in the order given: reject where one is at most alpha."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted, running = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(order):
@@ -258,11 +261,12 @@ def _effect_size(
 
 
 def _standardised(sums: FloatArray) -> FloatArray:
-    """Map summed [count, x, x^2] to mean over sample standard deviation; a resample without spread gives 0."""
+    """Map summed [count, x, x^2] to mean over standard deviation; a resample without spread gives 0."""
     count, total, square = sums.T
     mean = total / count
     variance = np.maximum(square - count * mean**2, 0.0) / np.maximum(count - 1, 1)
-    return np.divide(mean, np.sqrt(variance), out=np.zeros_like(mean), where=variance > 1e-24)
+    effects: FloatArray = np.divide(mean, np.sqrt(variance), out=np.zeros_like(mean), where=variance > 1e-24)
+    return effects
 
 
 def _interval(replicates: FloatArray, delta: float, left_out: FloatArray, confidence: float) -> Interval:

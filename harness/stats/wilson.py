@@ -1,7 +1,7 @@
 """The Wilson score interval for a rate.
 
-A bootstrap of a rate that was observed as 0 or 1 has no width, and claims certainty from ten samples; Wilson's interval
-does not, and keeps its coverage at small n.
+A bootstrap of a rate that was observed as 0 or 1 has no width, and claims certainty from ten samples;
+Wilson's interval does not, and keeps its coverage at small n.
 
 Source: Wilson (1927), JASA 22(158); Brown, Cai and DasGupta (2001), Statistical Science 16(2), eq. 4.
 """
