@@ -83,20 +83,49 @@ class Collator:
 
 
 class EpochSampler(Sampler[int]):
-    """A shuffle that is a pure function of seed and epoch, so that a resumed run sees the same order."""
+    """Random batches of rows of similar length, as a pure function of seed and epoch.
 
-    def __init__(self, size: int, seed: int) -> None:
-        self._size, self._seed, self._epoch = size, seed, 0
+    A resumed run therefore sees the same order, and so does one that splits a step into other micro-batches
+    or processes: rows are grouped by whole optimizer steps. Each pool of random rows is sorted by length and
+    cut into steps, which are shuffled.
+    """
+
+    POOL_STEPS = 8
+
+    def __init__(self, lengths: Sequence[int], seed: int, step_rows: int) -> None:
+        """Prepare the order of one data set.
+
+        Args:
+            lengths: Tokens of each row.
+            seed: Selects the order.
+            step_rows: Rows of one optimizer step, over all micro-batches and processes.
+        """
+        self._lengths = np.asarray(lengths)
+        self._seed, self._step_rows, self._epoch = seed, step_rows, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; the data loader calls it."""
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return self._size
+        return len(self._lengths)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(np.random.default_rng([self._seed, self._epoch]).permutation(self._size).tolist())
+        draw = np.random.default_rng([self._seed, self._epoch])
+        order, pool = draw.permutation(len(self)), self.POOL_STEPS * self._step_rows
+        steps = []
+        for start in range(0, len(order), pool):
+            rows = order[start : start + pool]
+            rows = rows[np.argsort(self._lengths[rows], kind="stable")]
+            steps += [rows[at : at + self._step_rows] for at in range(0, len(rows), self._step_rows)]
+        last = steps.pop()  # it may be short, and a short step elsewhere would shift all that follow
+        return iter(
+            [
+                int(row)
+                for step in (*draw.permutation(len(steps)), -1)
+                for row in (last if step < 0 else steps[step])
+            ]
+        )
 
 
 class DistillationTrainer(Trainer):
@@ -108,7 +137,9 @@ class DistillationTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset
-        return EpochSampler(len(dataset), self.args.seed)
+        args = self.args
+        step_rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+        return EpochSampler([len(dataset[row].ids) for row in range(len(dataset))], args.seed, step_rows)
 
     def compute_loss(
         self,

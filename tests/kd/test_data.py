@@ -41,7 +41,8 @@ def test_a_chat_ends_with_the_assistants_turn(tmp_path, build_tokenizer):
     tokenizer = build_tokenizer()
     with pytest.raises(HarnessError, match="no chat template"):
         tokenize_rows(rows, tokenizer, max_length=9, max_prompt_length=8, overlong="drop")
-    tokenizer.chat_template = "{% for m in messages %}word9 {{ m.content }}{% endfor %}{% if add_generation_prompt %} word8{% endif %}"
+    loop = "{% for m in messages %}word9 {{ m.content }}{% endfor %}"
+    tokenizer.chat_template = loop + "{% if add_generation_prompt %} word8{% endif %}"
     (example,) = tokenize_rows(rows, tokenizer, max_length=9, max_prompt_length=8, overlong="drop").examples
     tokens = tokenizer.convert_ids_to_tokens(example.ids.tolist())
     assert (tokens, example.boundary) == (["word9", "word1", "word8", "word2", "</s>"], 3)

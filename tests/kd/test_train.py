@@ -206,13 +206,19 @@ def test_without_labels_the_model_is_untouched(student):
 
 
 def test_the_data_order_is_a_function_of_seed_and_epoch():
-    sampler = EpochSampler(50, seed=1)
+    lengths = [row % 13 for row in range(50)]
+    sampler = EpochSampler(lengths, seed=1, step_rows=4)
     first = list(sampler)
     sampler.set_epoch(1)
     assert list(sampler) != first
     assert sorted(sampler) == list(range(50))
     sampler.set_epoch(0)
     assert list(sampler) == first
+    spread = [
+        max(step) - min(step)
+        for step in ([lengths[row] for row in first[at : at + 4]] for at in range(0, 32, 4))
+    ]
+    assert sum(spread) / len(spread) < 5  # random steps of 4 spread over 8 lengths on average
 
 
 @pytest.mark.slow
