@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from harness.errors import HarnessError
 from harness.plugins import Command
 
 
@@ -23,6 +24,13 @@ def _run(arguments: Namespace) -> int:
 
     baseline, candidate = load_record(arguments.baseline), load_record(arguments.candidate)
     keys = arguments.scores or [key for key in baseline.scores if key in candidate.scores]
+    if not keys:  # a task of another author: its samples have scores, its metadata have no headlines
+        shared = [
+            {key for sample in record.samples for key in sample.scores} for record in (baseline, candidate)
+        ]
+        keys = sorted(shared[0] & shared[1])
+    if not keys:
+        raise HarnessError("the two records share no score", "Compare two runs of the same task.")
     comparison = compare(baseline, candidate, keys)
     print(comparison.verdict(baseline.model, candidate.model, percent=scale(keys[0]) == 100))
     print()

@@ -13,6 +13,7 @@ from harness.files import canonical_json, iter_jsonl, sha256_bytes
 from harness.records.provenance import machine, model_identity, software
 from harness.records.record import Record, SampleRecord
 
+_NEEDED = ("results", "configs", "versions", "n-samples", "config", "date", "lm_eval_version")
 _HEADLINE_FIELDS = ("value", "low", "high", "n", "higher_is_better", "signature")
 
 
@@ -29,7 +30,7 @@ def from_lm_eval(folder: Path, *, model: str | None = None) -> list[Record]:
     if newest is None:
         raise HarnessError(f"{folder}: no results_*.json", "Give a folder that lm_eval --output_path wrote.")
     stamp = newest.stem.removeprefix("results_")
-    results = json.loads(newest.read_text("utf-8"))
+    results = _read_results(newest)
     records = []
     for task in results["configs"]:
         path = folder / f"samples_{task}_{stamp}.jsonl"
@@ -37,6 +38,23 @@ def from_lm_eval(folder: Path, *, model: str | None = None) -> list[Record]:
             raise HarnessError(f"{path}: missing", "Run lm_eval again with --log_samples.")
         records.append(_record(results, task, list(iter_jsonl(path, allow_nan=True)), path, model))
     return records
+
+
+def _read_results(path: Path) -> dict[str, Any]:
+    """The results file, which must have what a record needs; lm-eval's own versions differ in this."""
+    try:
+        results = json.loads(path.read_text("utf-8"))
+        missing = [field for field in _NEEDED if field not in results]
+    except (ValueError, TypeError) as error:
+        remedy = "The run was cut short or the file is damaged: run lm_eval again."
+        raise HarnessError(f"{path}: not JSON ({error})", remedy) from error
+    if missing:
+        writer = results.get("lm_eval_version", "unknown") if isinstance(results, dict) else "unknown"
+        raise HarnessError(
+            f"{path}: no {', '.join(missing)}; written by lm-eval {writer}",
+            "Run the evaluation again with lm-eval 0.4.12 or 0.4.13 and --log_samples.",
+        )
+    return dict(results)
 
 
 def _record(
@@ -69,7 +87,7 @@ def _record(
             "chat_template_sha256": results.get("chat_template_sha"),
             "limit": results["config"].get("limit"),
             "date": int(results["date"]),
-            "seconds": round(float(results["total_evaluation_time_seconds"]), 1),
+            "seconds": round(float(results.get("total_evaluation_time_seconds") or 0), 1) or None,
             "software": software(results),
             "machine": machine(),
         },

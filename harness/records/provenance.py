@@ -20,7 +20,9 @@ def model_identity(name: str, hub_commit: str | None) -> dict[str, Any]:
     """Name without path, and what the weights and tokenizer files hash to; the commit, for a hub model."""
     folder = Path(name)
     if not folder.is_dir():
-        return {"name": name, "revision": hub_commit or None}
+        # a local folder that has gone or moved: its path says nothing to a reader and may name a person
+        is_path = folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
+        return {"name": folder.name if is_path else name, "revision": hub_commit or None}
     weights = {file.name: sha256_file(file) for file in sorted(folder.glob("*.safetensors"))}
     tokenizer = {file.name: sha256_file(file) for file in sorted(folder.glob("tokenizer*"))}
     return {
