@@ -51,11 +51,18 @@ def _cell(key: str, score: ScoreSummary | None) -> str:
     return f"{factor * score.value:.1f} [{factor * score.low:.1f}, {factor * score.high:.1f}]"
 
 
+def _order(score: ScoreSummary | None) -> float:
+    """Sorts the best first and a row without a score last."""
+    if score is None:
+        return float("inf")
+    return score.value if score.higher_is_better is False else -score.value
+
+
 def _table(
     spec: BoardSpec, records: Mapping[str, Record], found: Mapping[str, Mapping[str, ScoreSummary | None]]
 ) -> str:
     ranking = spec.columns[0]
-    ordered = sorted(records, key=lambda label: -(s.value if (s := found[label][ranking]) else float("-inf")))
+    ordered = sorted(records, key=lambda label: _order(found[label][ranking]))
     titles = ["rank", "model", *spec.columns, "n", "failed", *_ALWAYS]
     lines = ["| " + " | ".join(f"`{t}`" if t in found[ordered[0]] else t for t in titles) + " |"]
     lines.append("|" + "---:|" + "---|" + "---:|" * (len(titles) - 2))

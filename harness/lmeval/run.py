@@ -29,7 +29,7 @@ class EvalRequest:
     batch_size: int | str = 64
     """Prompts at once; ``auto`` on a GPU."""
     device: str | None = None
-    """Torch device; None lets lm-eval choose."""
+    """Torch device; None takes the accelerator, or the processor where there is none."""
     limit: int | None = None
     """Only the first documents of each task; for trials."""
     apply_chat_template: bool = False
@@ -56,8 +56,8 @@ def command(request: EvalRequest) -> list[str]:
         str(request.output_path),
         "--log_samples",
     ]
-    if request.device:
-        words += ["--device", request.device]
+    if device := request.device or _device():
+        words += ["--device", device]
     if request.limit is not None:
         words += ["--limit", str(request.limit)]
     if request.apply_chat_template:
@@ -99,7 +99,7 @@ def evaluate(request: EvalRequest) -> Path:
         model_args=dict(request.model_args),
         tasks=list(request.tasks),
         batch_size=request.batch_size,
-        device=request.device,
+        device=request.device or _device(),
         limit=request.limit,
         apply_chat_template=request.apply_chat_template,
         task_manager=manager,
@@ -114,6 +114,13 @@ def evaluate(request: EvalRequest) -> Path:
         for task in results["configs"]:
             tracker.save_results_samples(task_name=task, samples=samples[task])
     return folder
+
+
+def _device() -> str | None:
+    """What lm-eval is told: its own default is CUDA, also where there is none."""
+    import torch
+
+    return None if torch.accelerator.is_available() else "cpu"
 
 
 def _check_model(request: EvalRequest) -> None:

@@ -28,10 +28,12 @@ ERROR_STRINGS = frozenset(
 )
 
 _REFUSAL = re.compile(
-    r"""(?:i['’]?m|i\ am|we\ are|we['’]re)?\s*(?:very\s+)?(?:sorry|afraid|apologi[sz]e|i\ apologi[sz]e)?[\s,.:;]*(?:but\s+)?
-    (?:as\ an?\ (?:ai|language\ model|ai\ language\ model|ai\ assistant)[\s,]+)?
-    i(?:\ am|['’]m)?\s+(?:can\s?not|can['’]?t|unable\ to|not\ able\ to|won['’]t|will\ not|do\ not|don['’]t)\s+(?:be\ able\ to\ )?
-    (?:help|assist|provide|summari[sz]e|fulfil|comply|complete|answer|respond|discuss|generate|create|continue|process|access)\b""",
+    r"""
+    (?:(?:(?:i['’]?m|i\ am)\ (?:very\ )?sorry|sorry|i\ apologi[sz]e|(?:my\ )?apologies|unfortunately)[\s,.;:]+(?:but\s+)?)?
+    (?:as\ an?\ (?:ai|artificial\ intelligence|(?:large\ )?language\ model)[\w\s-]*,\s*)?
+    i\ ?(?:(?:am|['’]m)\ (?:unable|not\ able)\ to|can\s?not|can['’]?t|will\ not|won['’]t|do\ not|don['’]t)\s+(?:be\ able\ to\ )?
+    (?:help|assist|provide|summari[sz]e|fulfil+|comply|complete|answer|respond|discuss|generate|create|continue|process|access)\b
+    """,
     re.IGNORECASE | re.VERBOSE,
 )
 """A refusal opens the response, in the first person, and names the act refused; English only. A summary that reports someone

@@ -35,6 +35,7 @@ class CorpusScore(float):
     """Sufficient statistics of this sample; those of all samples of a metric key have the same length."""
 
     def __new__(cls, score: float, statistics: Sequence[float]) -> Self:
+        """A score with its counts."""
         self = super().__new__(cls, score)
         self.statistics = tuple(statistics)
         return self
@@ -63,6 +64,10 @@ class Metric(Protocol):
 
 class CorpusMetric(Metric, Protocol):
     """A metric of which some keys are corpus scores."""
+
+    @property
+    def corpus_keys(self) -> frozenset[str]:
+        """The keys whose samples hold a `CorpusScore`."""
 
     def corpus_scores(self, key: str, sums: FloatArray) -> FloatArray:
         """Map statistics summed over each of b corpora, shape [b, k], to b scores, shape [b]."""

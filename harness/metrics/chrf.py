@@ -1,55 +1,147 @@
-"""chrF2 and chrF++ (Popovic 2015, 2017) with sacrebleu's counts; headlines are corpus scores.
+"""chrF2 and chrF++ (Popović, 2015, 2017), equal to sacrebleu, with one pass over the texts for both.
 
-A corpus chrF is a function of summed n-gram counts and differs from the mean of sentence scores (36.26 against 33.58 on
-a toy corpus). Samples keep their sentence score together with the counts.
+The headline is the corpus score: n-gram counts are summed over the corpus before precision and recall are taken. Each sample keeps its
+sentence score and the counts. Settings are sacrebleu's defaults: character order 6, beta 2, effective order, no white space;
+word order 0 for `chrf` and 2 for `chrf++`. With several references the one with the best sentence score counts.
+
+Source: sacrebleu 2.6.0, sacrebleu/metrics/chrf.py and helpers.py (extract_all_char_ngrams, extract_word_ngrams).
 """
 
 from __future__ import annotations
 
+import string
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import sacrebleu
-from sacrebleu.metrics.chrf import CHRF
 
 from harness.metrics.base import CorpusScore, FloatArray, Sample
 
+CHAR_ORDER = 6
+WORD_ORDERS = {"chrf": 0, "chrf++": 2}
+OPTIONS: Mapping[str, Any] = {}
 
-class ChrF:
-    """Keys ``chrf`` (characters up to 6-grams, beta 2) and ``chrf++`` (and words up to 2-grams): 0..100."""
+_PUNCTUATION = frozenset(string.punctuation)
 
-    keys: Mapping[str, bool | None] = {"chrf": True, "chrf++": True}
-    corpus_keys = frozenset(keys)
 
-    def __init__(self) -> None:
-        self._metrics = {"chrf": CHRF(word_order=0), "chrf++": CHRF(word_order=2)}
+class Chrf:
+    """chrF2 and chrF++ in 0..100.
+
+    Args:
+        beta: Weight of recall over precision; 2 gives chrF2.
+        whitespace: Keep white space in character n-grams.
+        effective_order: Average over the orders present in both texts; False smooths each order by 1e-16, as chrF++.py does.
+    """
+
+    corpus_keys = frozenset(WORD_ORDERS)
+
+    def __init__(self, *, beta: int = 2, whitespace: bool = False, effective_order: bool = True) -> None:
+        self._beta = beta
+        self._whitespace = whitespace
+        self._effective_order = effective_order
+
+    @property
+    def keys(self) -> dict[str, bool | None]:
+        """See `harness.metrics.base.Metric`."""
+        return dict.fromkeys(WORD_ORDERS, True)
 
     def score(self, samples: Sequence[Sample]) -> list[dict[str, float]]:
-        """Sentence scores against the best reference, each with its counts."""
-        return [{key: self._score(key, sample) for key in self.keys} for sample in samples]
-
-    def _score(self, key: str, sample: Sample) -> CorpusScore:
-        references = [[reference] for reference in sample.references]
-        counts = self._metrics[key]._extract_corpus_statistics([sample.response], references)[0]
-        return CorpusScore(float(self.corpus_scores(key, np.array([counts], dtype=np.float64))[0]), counts)
+        """See `harness.metrics.base.Metric`. Statistics: [response, reference, matching] n-grams for each order."""
+        return [self._score_one(sample) for sample in samples]
 
     def corpus_scores(self, key: str, sums: FloatArray) -> FloatArray:
-        """F-scores of summed counts: float [b, 3 * orders] of (hypothesis, reference, match), to float [b], 0..100.
-
-        Averages precision and recall over the orders that occur on both sides (sacrebleu without eps smoothing).
-        """
-        hypothesis, reference, match = np.moveaxis(sums.reshape(len(sums), -1, 3), -1, 0)
-        occurs = (hypothesis > 0) & (reference > 0)
-        orders = np.maximum(occurs.sum(-1), 1)
-        precision = np.divide(match, hypothesis, out=np.zeros_like(match), where=occurs).sum(-1) / orders
-        recall = np.divide(match, reference, out=np.zeros_like(match), where=occurs).sum(-1) / orders
-        factor = self._metrics[key].beta ** 2
-        bottom = factor * precision + recall
-        top = (1 + factor) * precision * recall
-        scores: FloatArray = 100 * np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)
-        return scores
+        """See `harness.metrics.base.CorpusMetric`."""
+        return f_scores(sums, beta=self._beta, effective_order=self._effective_order)
 
     def signature(self, key: str) -> str:
-        """See `harness.metrics.base.Metric.signature`."""
-        words = self._metrics[key].word_order
-        return f"{key}|refs:best|case:mixed|eff:yes|nc:6|nw:{words}|space:no|version:{sacrebleu.__version__}"
+        """See `harness.metrics.base.Metric`; the settings are spelt as sacrebleu spells them."""
+        effective, space = _yes_no(self._effective_order), _yes_no(self._whitespace)
+        name = f"chrF{self._beta}{'+' * WORD_ORDERS[key]}"
+        return f"{name}|nrefs:var|case:mixed|eff:{effective}|nc:{CHAR_ORDER}|nw:{WORD_ORDERS[key]}|space:{space}|version:1"
+
+    def _score_one(self, sample: Sample) -> dict[str, float]:
+        response = self._ngrams(sample.response)
+        if not response[0]:
+            return {}
+        references = [ngrams for text in sample.references if (ngrams := self._ngrams(text))[0]]
+        if not references:
+            return {}
+        statistics = np.array([_match(response, reference) for reference in references], dtype=np.float64)
+        scores: dict[str, float] = {}
+        for key, word_order in WORD_ORDERS.items():
+            columns = statistics[:, : 3 * (CHAR_ORDER + word_order)]
+            found = self.corpus_scores(key, columns)
+            best = int(found.argmax())
+            scores[key] = CorpusScore(found[best], columns[best].tolist())
+        return scores
+
+    def _ngrams(self, text: str) -> list[Counter[Any]]:
+        """Counts of the character n-grams of orders 1 to 6, then of the words and word pairs."""
+        characters = text if self._whitespace else "".join(text.split())
+        orders: list[Counter[Any]] = [
+            Counter([characters[i : i + n] for i in range(len(characters) - n + 1)]) for n in range(1, CHAR_ORDER + 1)
+        ]
+        words = _words(text)
+        return [*orders, Counter(words), Counter(zip(words, words[1:], strict=False))]
+
+
+def f_scores(statistics: FloatArray, *, beta: int, effective_order: bool) -> FloatArray:
+    """chrF from counts.
+
+    Args:
+        statistics: Counts [response, reference, matching] for each order, shape [b, 3 * orders].
+
+    Returns:
+        Scores in 0..100, shape [b].
+    """
+    epsilon = 1e-16
+    response, reference, matching = (statistics[:, i::3] for i in range(3))
+    precision = np.divide(matching, response, out=np.full_like(matching, epsilon), where=response > 0)
+    recall = np.divide(matching, reference, out=np.full_like(matching, epsilon), where=reference > 0)
+    if not effective_order:
+        return 100 * _f_beta(precision, recall, beta, where_zero=epsilon).mean(axis=1)
+    present = (response > 0) & (reference > 0)
+    orders = np.maximum(present.sum(axis=1), 1)
+    mean_precision = (precision * present).sum(axis=1) / orders
+    mean_recall = (recall * present).sum(axis=1) / orders
+    return 100 * _f_beta(mean_precision, mean_recall, beta, where_zero=0.0)
+
+
+def _f_beta(precision: FloatArray, recall: FloatArray, beta: int, *, where_zero: float) -> FloatArray:
+    denominator = beta**2 * precision + recall
+    score = (1 + beta**2) * precision * recall
+    return np.divide(score, denominator, out=np.full_like(score, where_zero), where=denominator > 0)
+
+
+def _match(response: Sequence[Counter[Any]], reference: Sequence[Counter[Any]]) -> list[int]:
+    """[response, reference, matching] n-grams of each order; response n-grams of an order that the reference lacks do not count."""
+    counts = []
+    for ours, theirs in zip(response, reference, strict=True):
+        matching = sum(min(count, theirs[gram]) for gram, count in ours.items() if gram in theirs)
+        counts += [ours.total() if theirs else 0, theirs.total(), matching]
+    return counts
+
+
+def _words(text: str) -> list[str]:
+    """White-space words with one punctuation mark split off the end, else off the front, as chrF++.py does."""
+    words: list[str] = []
+    for word in text.split():
+        if len(word) == 1:
+            words.append(word)
+        elif word[-1] in _PUNCTUATION:
+            words += [word[:-1], word[-1]]
+        elif word[0] in _PUNCTUATION:
+            words += [word[0], word[1:]]
+        else:
+            words.append(word)
+    return words
+
+
+def _yes_no(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def from_options(options: Mapping[str, Any]) -> Chrf:
+    """Build from task metadata; chrF has no options there."""
+    return Chrf()

@@ -1,15 +1,19 @@
-"""Faithfulness in the news world, by its rule-based oracle: exact, and defined nowhere else."""
+"""Faithfulness in the news world, where a rule-based oracle knows the truth (`harness.newsworld.oracle`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from harness.metrics.base import Sample
 from harness.newsworld.oracle import judge
 
+OPTIONS: Mapping[str, Any] = {}
+_KINDS = {"faithful": "faithfulness", "intrinsic": "intrinsic", "extrinsic": "extrinsic", "unparsable": "unparsable"}
+
 
 class Oracle:
-    """``oracle_faithfulness``, and the shares of the three ways to fail; the four add up to 1."""
+    """Share of summaries of each kind, in 0..1; the four keys of a sample sum to 1."""
 
     keys: Mapping[str, bool | None] = {
         "oracle_faithfulness": True,
@@ -19,18 +23,18 @@ class Oracle:
     }
 
     def score(self, samples: Sequence[Sample]) -> list[dict[str, float]]:
-        """1.0 for the kind of each response, 0.0 for the others."""
-        kinds = [judge(sample.source, sample.response).kind for sample in samples]
-        return [
-            {
-                "oracle_faithfulness": float(kind == "faithful"),
-                "oracle_intrinsic": float(kind == "intrinsic"),
-                "oracle_extrinsic": float(kind == "extrinsic"),
-                "oracle_unparsable": float(kind == "unparsable"),
-            }
-            for kind in kinds
-        ]
+        """See `harness.metrics.base.Metric`; the source must be a news-world article."""
+        scores = []
+        for sample in samples:
+            kind = judge(sample.source, sample.response).kind
+            scores.append({f"oracle_{name}": float(kind == this) for this, name in _KINDS.items()})
+        return scores
 
     def signature(self, key: str) -> str:
-        """See `harness.metrics.base.Metric.signature`."""
-        return f"{key}|world:newsworld|rules:1"
+        """See `harness.metrics.base.Metric`."""
+        return f"{key}|newsworld|unit:summary|version:1"
+
+
+def from_options(options: Mapping[str, Any]) -> Oracle:
+    """Build from task metadata; there are no options."""
+    return Oracle()

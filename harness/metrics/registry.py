@@ -1,54 +1,46 @@
-"""The metric families by the name that a task's ``metadata.metrics`` uses."""
+"""The metric families by name. Adding one is a file with `OPTIONS` and `from_options`, and a line here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from typing import Any, cast
 
 from harness.errors import HarnessError
 from harness.metrics.base import Metric
 
-
-def _rouge() -> Metric:
-    from harness.metrics.rouge import Rouge
-
-    return Rouge()
-
-
-def _chrf() -> Metric:
-    from harness.metrics.chrf import ChrF
-
-    return ChrF()
-
-
-def _oracle() -> Metric:
-    from harness.metrics.oracle import Oracle
-
-    return Oracle()
-
-
-def _surface() -> Metric:
-    from harness.metrics.surface import Surface
-
-    return Surface()
-
-
-FAMILIES: dict[str, Callable[[], Metric]] = {
-    "oracle": _oracle,
-    "rouge": _rouge,
-    "chrf": _chrf,
-    "surface": _surface,
+FAMILIES: Mapping[str, str] = {
+    "rouge": "harness.metrics.rouge",
+    "chrf": "harness.metrics.chrf",
+    "surface": "harness.metrics.surface",
+    "oracle": "harness.metrics.oracle",
 }
+"""Family name -> module with ``OPTIONS`` (name -> default) and ``from_options(options) -> Metric``."""
 
 
-def build(names: Sequence[str]) -> list[Metric]:
-    """The named families, in order.
+def build(names: Iterable[str], options: Mapping[str, Any]) -> list[Metric]:
+    """Build metrics from task metadata.
+
+    Args:
+        names: Family names.
+        options: Metadata; each family takes its own options from it and ignores the rest.
 
     Raises:
-        HarnessError: If a name is unknown.
+        HarnessError: If a family is unknown, or lacks something it needs on this machine.
     """
+    names = list(dict.fromkeys(names))
     unknown = [name for name in names if name not in FAMILIES]
-    if unknown:
-        raise HarnessError(
-            f"no metric is called {', '.join(unknown)}", f"Choose from: {', '.join(FAMILIES)}."
-        )
-    return [FAMILIES[name]() for name in names]
+    HarnessError.raise_for(
+        [f"unknown metric family {name!r}" for name in unknown], f"Choose from: {', '.join(FAMILIES)}."
+    )
+    metrics = []
+    for name in names:
+        module = import_module(FAMILIES[name])
+        chosen = {option: options.get(option, default) for option, default in module.OPTIONS.items()}
+        metrics.append(cast(Metric, module.from_options(chosen)))
+    return metrics
+
+
+def option_names() -> frozenset[str]:
+    """Every metadata key that some family reads."""
+    return frozenset(option for module in FAMILIES.values() for option in import_module(module).OPTIONS)

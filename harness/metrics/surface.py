@@ -1,67 +1,71 @@
-"""Length and extractiveness: what must stand beside a faithfulness score, since short or copied text is easily faithful.
+"""Length and extractiveness: what a response looks like, beside how good it is.
 
-Source: Grusky, Naaman and Artzi 2018 (Newsroom), section 4: greedy extractive fragments, coverage and density.
+A model can raise its faithfulness by copying; coverage and density show it. They have no better direction, so none is claimed.
+
+Source: Grusky, Naaman and Artzi (2018), "Newsroom", section 3.2: fragments are found greedily from left to right, each the longest
+run of response words that stands in the source; coverage is the share of response words inside fragments, density the mean
+of squared fragment lengths per response word. Words are ROUGE tokens without stemming (the paper used spaCy's).
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from harness.metrics.base import Sample
+from harness.metrics.rouge import tokenize
 
-_WORD = re.compile(r"\w+|[^\w\s]")
+OPTIONS: Mapping[str, Any] = {}
 
 
 class Surface:
-    """Keys ``length`` (white-space separated words), ``coverage`` (0..1) and ``density`` (words)."""
+    """`length` in white-space words, `coverage` in 0..1, `density` in words."""
 
     keys: Mapping[str, bool | None] = {"length": None, "coverage": None, "density": None}
 
     def score(self, samples: Sequence[Sample]) -> list[dict[str, float]]:
-        """Without a source there is nothing to copy from: coverage and density are left out."""
-        return [self._score(sample) for sample in samples]
-
-    def _score(self, sample: Sample) -> dict[str, float]:
-        scores = {"length": float(len(sample.response.split()))}
-        summary = _WORD.findall(sample.response.lower())
-        if sample.source and summary:
-            fragments = fragment_lengths(_WORD.findall(sample.source.lower()), summary)
-            scores["coverage"] = sum(fragments) / len(summary)
-            scores["density"] = sum(length**2 for length in fragments) / len(summary)
-        return scores
+        """See `harness.metrics.base.Metric`. Without a source, or without words, only the length is given."""
+        return [self._score_one(sample) for sample in samples]
 
     def signature(self, key: str) -> str:
-        """See `harness.metrics.base.Metric.signature`."""
-        return (
-            "length|words:whitespace"
-            if key == "length"
-            else f"{key}|source:newsroom|case:lower|tokens:words+marks"
-        )
+        """See `harness.metrics.base.Metric`."""
+        return "length|unit:words|version:1" if key == "length" else f"{key}|grusky2018|tok:rouge_score+scripts|version:1"
+
+    def _score_one(self, sample: Sample) -> dict[str, float]:
+        scores = {"length": float(len(sample.response.split()))}
+        source, response = tokenize(sample.source), tokenize(sample.response)
+        if source and response:
+            fragments = fragment_lengths(source, response)
+            scores["coverage"] = sum(fragments) / len(response)
+            scores["density"] = sum(length**2 for length in fragments) / len(response)
+        return scores
 
 
-def fragment_lengths(source: Sequence[str], summary: Sequence[str]) -> list[int]:
-    """Lengths of the longest shared token runs, found greedily from the left of the summary (Newsroom, figure 3)."""
-    places = defaultdict(list)
-    for index, token in enumerate(source):
-        places[token].append(index)
-    fragments: list[int] = []
+def fragment_lengths(source: Sequence[str], response: Sequence[str]) -> list[int]:
+    """Lengths of the extractive fragments of a response, in order (Grusky et al., 2018, figure 3)."""
+    wanted = set(response)
+    positions: defaultdict[str, list[int]] = defaultdict(list)
+    for index, word in enumerate(source):
+        if word in wanted:
+            positions[word].append(index)
+    lengths: list[int] = []
     start = 0
-    while start < len(summary):
-        longest = max((_run(source, place, summary, start) for place in places[summary[start]]), default=0)
+    while start < len(response):
+        longest = max((_run(source, response, i, start) for i in positions[response[start]]), default=0)
         if longest:
-            fragments.append(longest)
+            lengths.append(longest)
         start += max(longest, 1)
-    return fragments
+    return lengths
 
 
-def _run(source: Sequence[str], place: int, summary: Sequence[str], start: int) -> int:
-    length = 0
-    while (
-        place + length < len(source)
-        and start + length < len(summary)
-        and source[place + length] == summary[start + length]
-    ):
-        length += 1
-    return length
+def _run(source: Sequence[str], response: Sequence[str], i: int, j: int) -> int:
+    start = j
+    while i < len(source) and j < len(response) and source[i] == response[j]:
+        i, j = i + 1, j + 1
+    return j - start
+
+
+def from_options(options: Mapping[str, Any]) -> Surface:
+    """Build from task metadata; there are no options."""
+    return Surface()

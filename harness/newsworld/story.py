@@ -99,10 +99,11 @@ def make_story(split: str, index: int, *, seed: int = 0, noise: float = 0.0, sha
     usable = [template for template in event.summaries if set(slots_of(template)) <= set(stated)]
     reference_rng = random.Random(f"reference {identity}")
     noisy = reference_rng.random() < noise
-    if noisy:
-        reference = _noisy_reference(reference_rng, event, world, records)
-    else:
-        reference = fill(reference_rng.choice(usable), world)
+    reference = (
+        _noisy_reference(reference_rng, event, world, records)
+        if noisy
+        else fill(reference_rng.choice(usable), world)
+    )
     return Story(
         id=identity,
         article=" ".join(sentences),

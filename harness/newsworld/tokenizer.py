@@ -7,7 +7,7 @@ world becomes `<unk>`.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.newsworld import prompt
 from harness.newsworld.events import ASIDE, EVENTS, FILLERS, SLOT
@@ -60,7 +60,8 @@ def build() -> PreTrainedTokenizerFast:
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", pair=f"{BOS} $A $B", special_tokens=[(BOS, ids[BOS])]
     )
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    make: Any = PreTrainedTokenizerFast  # its constructor is untyped
+    made: PreTrainedTokenizerFast = make(
         tokenizer_object=tokenizer,
         pad_token=PAD,
         bos_token=BOS,
@@ -70,3 +71,4 @@ def build() -> PreTrainedTokenizerFast:
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )
+    return made
