@@ -1,5 +1,4 @@
-"""Output head, cross-entropy and distillation from sparse labels in one pass, without the [tokens,
-vocabulary] matrix.
+"""Output head, cross-entropy and distillation from sparse labels in one pass, without [tokens, vocabulary].
 
 Shapes: N response tokens, D hidden width, V vocabulary, K kept teacher entries, C rows of one chunk.
 
@@ -7,8 +6,8 @@ For one response token with logits z = W h + b, hard label y, and the teacher's 
 S of K tokens with tail mass t = 1 - sum p, all at temperature T:
 
     loss   = (1 - a) CE(z, y) + a T^2 D((p, t) || (q_S, q_tail)),   q = softmax(z / T),   q_tail = 1 - sum_S q
-    d/dz_j = (1 - a) (softmax(z)_j - [j = y]) + a T ([j in S] g_j + [j not in S] g_tail q_j / q_tail - q_j sum
-    g)
+    d/dz_j = (1 - a) (softmax(z)_j - [j = y])
+             + a T ([j in S] g_j + [j not in S] g_tail q_j / q_tail - q_j sum g)
 
 where g is the divergence's slope with respect to log q (`harness_kd.divergences`). For the forward KL g =
 -(p, t), and the last bracket is q_j - p_j on S and q_j (1 - t / q_tail) off it. Losses are summed over tokens

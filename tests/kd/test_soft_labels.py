@@ -2,6 +2,7 @@
 theirs."""
 
 import math
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -156,6 +157,16 @@ def test_two_processes_write_the_same_labels_as_one(source, examples, cache, tmp
         one, other = cache.get(example.key), two.get(example.key)
         assert np.array_equal(one.full_ids(), other.full_ids())
         np.testing.assert_allclose(one.log_probs, other.log_probs, rtol=0, atol=1e-5)
+
+
+def test_merging_two_caches_is_copying_their_files(source, examples, cache, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    capture(source.model, examples[:30], first, cache.manifest)
+    capture(source.model, examples[20:], second, cache.manifest)
+    for path in label_files(second):
+        shutil.copy(path, first)
+    assert missing_examples(first, cache.manifest, examples) == []
+    assert verify(first) == 2
 
 
 def random_labels(seed):

@@ -1,0 +1,92 @@
+"""The commands as a user types them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from harness_kd.plugin import PLUGIN
+
+from harness.cli import build_parser
+from harness.errors import HarnessError
+from harness.plugins import CommandGroup
+
+
+@pytest.fixture
+def harness():
+    commands = PLUGIN.commands()
+    parser = build_parser([CommandGroup(title=PLUGIN.name, commands=tuple(commands))])
+
+    def run(*argv):
+        arguments = parser.parse_args([str(argument) for argument in argv])
+        return {command.name: command for command in commands}[arguments.command].run(arguments)
+
+    return run
+
+
+@pytest.fixture
+def options(student, teacher, data_file, tmp_path):
+    paths = ("--student", student, "--teacher", teacher, "--data", data_file, "--output", tmp_path / "out")
+    return (*paths, "--kd-ratio", 1, "--max-length", 64, "--max-prompt-length", 32, "--epochs", 1)
+
+
+def test_help_loads_neither_torch_nor_transformers():
+    code = (
+        "import sys; from harness_kd.plugin import PLUGIN; from harness.cli import build_parser;"
+        "from harness.plugins import CommandGroup;"
+        "build_parser([CommandGroup(title='kd', commands=tuple(PLUGIN.commands()))]).format_help();"
+        "print([name for name in ('torch', 'transformers', 'numpy', 'pyarrow') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_train_and_print_the_model_folder(harness, options, tmp_path, capsys):
+    assert harness("train-kd", *options) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "out")
+    assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_a_dry_run_says_what_it_takes_and_writes_nothing(harness, options, tmp_path, capsys):
+    assert harness("train-kd", *options, "--dry-run") == 0
+    printed = capsys.readouterr().out
+    for fact in ("rows           48", "steps          6 (1 epochs, 8 rows a step)", "soft labels", "time"):
+        assert fact in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_capture_then_inspect_verify_and_train_from_it(
+    harness, options, teacher, data_file, tmp_path, capsys
+):
+    labels = tmp_path / "labels"
+    limits = ("--max-length", 64, "--max-prompt-length", 32)
+    assert (
+        harness(
+            "soft-labels", "capture", "--teacher", teacher, "--data", data_file, "--output", labels, *limits
+        )
+        == 0
+    )
+    assert "48 examples captured" in capsys.readouterr().out
+    assert harness("soft-labels", "inspect", labels) == 0
+    assert f"{'examples':18} 48" in capsys.readouterr().out
+    assert harness("soft-labels", "verify", labels) == 0
+    before = sorted(labels.iterdir())
+    assert harness("train-kd", *options, "--soft-labels", labels) == 0
+    assert sorted(labels.iterdir()) == before
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["identity"]["kd_ratio"] == 1.0
+
+
+def test_labels_for_another_k_are_refused(harness, options, teacher, data_file, tmp_path):
+    capture = ("--teacher", teacher, "--data", data_file, "--output", tmp_path / "labels", "--top-k", 4)
+    harness("soft-labels", "capture", *capture)
+    with pytest.raises(HarnessError, match="top k is 4, this run needs 64"):
+        harness("train-kd", *options, "--soft-labels", tmp_path / "labels")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("action", ["inspect", "verify"])
+def test_a_folder_without_labels_is_named(harness, tmp_path, action):
+    with pytest.raises(HarnessError, match="no s"):
+        harness("soft-labels", action, Path(tmp_path) / "nothing")
