@@ -18,7 +18,7 @@ from harness.records import Record
 @lru_cache(maxsize=8)
 def suite_of(metrics: tuple[str, ...]) -> Suite:
     """The suite that scored a record."""
-    return Suite(build(metrics))
+    return Suite(build(metrics, {}))
 
 
 def samples_of(record: Record, key: str) -> dict[int, float]:
