@@ -120,7 +120,9 @@ def comparison_table(comparison: Comparison) -> str:
 
 
 def _provenance(spec: BoardSpec, records: Mapping[str, Record]) -> str:
-    lines = ["Brackets are 95% bootstrap intervals; rows share a rank where their intervals overlap."]
+    lines = [
+        "Brackets are 95% intervals: Wilson for rates, bootstrap otherwise. Rows share a rank where intervals overlap."
+    ]
     first = next(iter(records.values()))
     signatures = [score for key in spec.columns if (score := first.scores.get(key))]
     lines.append("Signatures: " + ", ".join(f"`{score['signature']}`" for score in signatures) + ".")

@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.metrics.answers import KINDS, AnswerRule
 from harness.metrics.base import CorpusMetric, CorpusScore, FloatArray, Metric, Sample
-from harness.stats import Interval, bootstrap_interval, bootstrap_statistic
+from harness.stats import Interval, bootstrap_interval, bootstrap_statistic, wilson_interval
 
 ANSWER_RATE = "answer_rate"
 
@@ -155,6 +155,9 @@ class Suite:
         )
 
     def _interval(self, key: str, scores: Sequence[float], bootstrap: Bootstrap) -> Interval:
+        if all(score in (0.0, 1.0) for score in scores):
+            # a bootstrap of a rate near 0 or 1 has next to no width: docs/statistics.md has the measurement
+            return wilson_interval(int(sum(scores)), len(scores), confidence=bootstrap.confidence)
         if not isinstance(scores[0], CorpusScore):
             return bootstrap_interval(scores, **asdict(bootstrap))
         metric = cast(CorpusMetric, self._metric_of[key])
