@@ -1,1 +1,1 @@
-"""The one place that imports lm-evaluation-harness: the task class, its documents, and the runner."""
+"""The one place that imports lm-evaluation-harness: the task class behind every ``kd_*`` task, its data, and the runner."""

@@ -1,179 +1,224 @@
-"""A task's documents: from the hub, from a local folder or file, or from the news world.
+"""Documents of a task: rows of any layout become one form, and every row that does not is reported.
 
-Whatever they come from, documents have the columns ``id``, ``source`` and ``references``.
+A document has ``id``, ``references``, ``reference`` (the first of them) and the text fields that the task's YAML maps,
+usually ``source``:
+
+    metadata:
+      fields:
+        source: [article, document]       # the first of these columns that the data has
+        references: [highlights, [summary1, summary2, summary3]]   # an inner list: all of these together
+
+A dotted name reaches into a nested column (``context.contexts``).
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import datasets
-
 from harness.errors import HarnessError
-from harness.files import canonical_json, iter_jsonl
+from harness.files import canonical_json, sha256_bytes
+from harness.lmeval.sources import Row, read_hub, read_local
 
-NEWSWORLD = "newsworld"
-_MAX_REPORTED = 10
+Candidate = str | Sequence[str]
+NEWS_WORLD = "newsworld"
+_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origin:
-    """Where documents come from and which columns hold what; the first column that a row has is taken."""
+class DataSpec:
+    """Where a task's rows come from and how they become documents; the data part of a task's YAML."""
 
     path: str
-    """Data set on the hub, or ``newsworld``."""
+    """Data set on the hub, or ``newsworld`` for the embedded generator."""
     name: str | None = None
-    """Configuration of the hub data set."""
-    split: str = "test"
+    """Its configuration."""
     revision: str | None = None
-    """Commit of the hub data set."""
-    local: str | None = None
-    """Folder or file to read instead of the hub."""
-    source: Sequence[str] = ("source",)
-    """Columns that may hold the text to be faithful to."""
-    references: Sequence[str] = ("references", "reference")
-    """Columns that may hold a reference, or a list of them."""
-    sentence_mark: str | None = None
-    """Mark around sentences in the references, removed ("<t>" in some copies of CNN/DailyMail)."""
+    """Its pinned commit."""
+    split: str = "test"
+    data_dir: str | None = None
+    """A local file or folder to read in its place."""
+    fields: Mapping[str, Sequence[Candidate]] = field(default_factory=dict)
+    """Document field -> columns that may hold it."""
+    separator: str | None = None
+    """Splits a reference cell that is one string into several references."""
+    sentence_marks: tuple[str, str] | None = None
+    """Marks around each sentence, such as ``<t>`` and ``</t>``; sentences then get their own lines."""
     n_documents: int = 1000
-    """News world only: number of stories."""
+    """Size of the generated news-world data."""
     seed: int = 0
-    """News world only: which stories."""
+    """Seed of the generated news-world data."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Documents:
-    """Documents and the account of how they were read."""
+    """The documents of a task and their provenance."""
 
-    dataset: datasets.Dataset
-    account: Mapping[str, Any]
-    """``data_source``, ``data_sha256`` over the documents, ``rows_read``, ``rows_dropped`` (repeated documents)."""
+    rows: list[dict[str, Any]]
+    source: str
+    """``hub:path/name@revision:split``, ``local:file name`` or ``newsworld:...``; never a path of this machine."""
+    file_sha256: str | None
+    """Of the local file, where there is one."""
+    sha256: str
+    """Of the documents after mapping, so that the same data from the hub and from a file have the same hash."""
+    rows_read: int
+    dropped: dict[str, int]
+    """Reason -> number of rows left out."""
+
+    def provenance(self) -> dict[str, Any]:
+        """What the results file says about the data."""
+        return {
+            "data_source": self.source,
+            "data_sha256": self.sha256,
+            "data_file_sha256": self.file_sha256,
+            "rows_read": self.rows_read,
+            "rows_dropped": self.dropped,
+        }
 
 
-def load(origin: Origin) -> Documents:
-    """Read documents.
+def load(spec: DataSpec) -> Documents:
+    """Read and map the documents of a task.
 
     Raises:
-        HarnessError: If the source is missing or empty, or rows lack a column; it names the first rows at fault.
+        HarnessError: If the data cannot be read, lacks a field, or holds no usable row. Up to five bad rows are named.
     """
-    if origin.local:
-        source = f"local:{Path(origin.local).name}"
-        rows = list(_local_rows(Path(origin.local), origin.split))
-    elif origin.path == NEWSWORLD:
-        source = f"newsworld:{origin.split}?n={origin.n_documents}&seed={origin.seed}"
-        rows = list(_newsworld_rows(origin))
-    else:
-        source = f"hub:{origin.path}@{origin.revision or 'main'}:{origin.name}:{origin.split}"
-        rows = list(_hub_rows(origin))
-    documents = _map_columns(rows, origin, source)
-    # A copy that lists each document once per system (REALSumm's) is the same set of documents
-    distinct = list({canonical_json([d["source"], d["references"]]): d for d in documents}.values())
-    digest = hashlib.sha256(canonical_json(distinct).encode()).hexdigest()
-    account = {
-        "data_source": source,
-        "data_sha256": digest,
-        "rows_read": len(rows),
-        "rows_dropped": len(rows) - len(distinct),
-    }
-    return Documents(datasets.Dataset.from_list(distinct), account)
-
-
-def _newsworld_rows(origin: Origin) -> Iterator[Mapping[str, Any]]:
-    from harness import newsworld
-
-    for row in newsworld.rows(origin.split, origin.n_documents, seed=origin.seed):
-        yield {"id": row["id"], "source": row["article"], "references": row["references"]}
-
-
-def _local_rows(path: Path, split: str) -> Iterator[Mapping[str, Any]]:
-    if not path.exists():
+    rows, source, file_sha256 = _read(spec)
+    documents, dropped = _map_rows(rows, spec, source)
+    if not documents:
         raise HarnessError(
-            f"{path}: no such file or folder", "Give data_dir the path of a data file or folder."
+            f"{source}: no usable document in {len(rows)} rows", "Give data with non-empty texts."
         )
-    if path.is_file() and path.suffix == ".jsonl":
-        yield from iter_jsonl(path)
-        return
-    files = sorted(path.glob("*.jsonl")) if path.is_dir() else []
-    if len(files) == 1:
-        yield from iter_jsonl(files[0])
-        return
-    try:
-        if path.is_dir() and (path / "dataset_info.json").is_file():
-            loaded = datasets.load_from_disk(str(path))
-        elif path.is_dir():
-            loaded = datasets.load_dataset(str(path))
-        else:
-            kind = {".json": "json", ".csv": "csv", ".parquet": "parquet"}[path.suffix]
-            loaded = datasets.load_dataset(kind, data_files=str(path))
-    except (KeyError, ValueError, FileNotFoundError, datasets.exceptions.DatasetGenerationError) as error:
-        raise HarnessError(
-            f"{path}: cannot be read as data ({str(error).splitlines()[0]})",
-            "Give a jsonl, json, csv or parquet file, a folder with one of them, or a folder by save_to_disk.",
-        ) from error
-    if isinstance(loaded, datasets.DatasetDict):
-        loaded = loaded[split] if split in loaded else next(iter(loaded.values()))
-    yield from loaded
-
-
-def _hub_rows(origin: Origin) -> Iterator[Mapping[str, Any]]:
-    try:
-        yield from datasets.load_dataset(
-            origin.path, origin.name, split=origin.split, revision=origin.revision
-        )
-    except (ConnectionError, OSError, datasets.exceptions.DatasetNotFoundError) as error:
-        raise HarnessError(
-            f"{origin.path}: not to be had from the hub ({str(error).splitlines()[0]})",
-            'Give a local copy: --metadata \'{"data_dir": "PATH"}\' (jsonl, json, csv, parquet or save_to_disk).',
-        ) from error
-
-
-def _map_columns(rows: list[Mapping[str, Any]], origin: Origin, source: str) -> list[dict[str, Any]]:
-    if not rows:
-        raise HarnessError(f"{source}: holds no rows", "Give data with at least one row.")
-    problems: list[str] = []
-    documents = []
-    for number, row in enumerate(rows, start=1):
-        text = _first_text(row, origin.source)
-        references = _references(row, origin)
-        if text is None:
-            problems.append(f"{source}, row {number}: no text in {' or '.join(origin.source)}")
-        if not references:
-            problems.append(f"{source}, row {number}: no text in {' or '.join(origin.references)}")
-        if len(problems) >= _MAX_REPORTED:
-            break
-        identity = row.get("id", row.get("doc_id", number - 1))
-        documents.append({"id": str(identity), "source": text, "references": references})
-    HarnessError.raise_for(
-        problems, f"Each row needs a source and a reference; this one has: {', '.join(rows[0])}."
+    digest = sha256_bytes("\n".join(map(canonical_json, documents)).encode())
+    return Documents(
+        rows=documents,
+        source=source,
+        file_sha256=file_sha256,
+        sha256=digest,
+        rows_read=len(rows),
+        dropped=dict(sorted(dropped.items())),
     )
-    return documents
 
 
-def _first_text(row: Mapping[str, Any], columns: Sequence[str]) -> str | None:
-    found = (row.get(column) for column in columns)
-    return next((text for text in found if isinstance(text, str) and text.strip()), None)
+def _read(spec: DataSpec) -> tuple[Sequence[Row], str, str | None]:
+    if spec.data_dir:
+        needed = [name for name in spec.fields if name != "id"]
+
+        def suits(row: Row) -> bool:
+            return all(_find(row, spec.fields[name]) is not None for name in needed)
+
+        rows, name, digest = read_local(Path(spec.data_dir).expanduser(), split=spec.split, suits=suits)
+        return rows, f"local:{name}", digest
+    if spec.path == NEWS_WORLD:
+        from harness.newsworld import rows as make_rows
+
+        made = make_rows(spec.split, spec.n_documents, seed=spec.seed)
+        return (
+            [dict(row) for row in made],
+            f"{NEWS_WORLD}:{spec.split}:n={spec.n_documents}:seed={spec.seed}",
+            None,
+        )
+    rows = read_hub(spec.path, spec.name, split=spec.split, revision=spec.revision)
+    where = (
+        spec.path + (f"/{spec.name}" if spec.name else "") + (f"@{spec.revision}" if spec.revision else "")
+    )
+    return rows, f"hub:{where}:{spec.split}", None
 
 
-def _references(row: Mapping[str, Any], origin: Origin) -> list[str]:
-    for column in origin.references:
-        value = row.get(column)
-        texts = [value] if isinstance(value, str) else list(value) if isinstance(value, list) else []
-        cleaned = [
-            _clean(text, origin.sentence_mark) for text in texts if isinstance(text, str) and text.strip()
-        ]
-        if cleaned:
-            return cleaned
-    return []
+def _map_rows(rows: Iterable[Row], spec: DataSpec, source: str) -> tuple[list[dict[str, Any]], Counter[str]]:
+    documents: list[dict[str, Any]] = []
+    dropped: Counter[str] = Counter()
+    problems: list[str] = []
+    for number, row in enumerate(rows, start=1):
+        missing = [name for name in spec.fields if name != "id" and _find(row, spec.fields[name]) is None]
+        if missing:
+            wanted = "; ".join(f"{name}: one of {_spell(spec.fields[name])}" for name in missing)
+            problems.append(f"{source}, row {number}: no field for {wanted} (it has: {', '.join(row)})")
+            continue
+        document = _document(row, number, spec)
+        empty = [name for name, value in document.items() if not value]
+        if empty:
+            dropped[f"empty {empty[0]}"] += 1
+        else:
+            documents.append(document)
+    if problems:
+        shown = problems[:_SHOWN] + (
+            [f"... and {len(problems) - _SHOWN} more rows"] if len(problems) > _SHOWN else []
+        )
+        remedy = 'Rename the field in the data, or name it with --metadata fields=\'{"source": "...", "references": "..."}\'.'
+        HarnessError.raise_for(shown, remedy)
+    return documents, dropped
 
 
-def _clean(text: str, mark: str | None) -> str:
-    """The text, with sentence marks turned into line ends."""
-    if not mark:
-        return text.strip()
-    closing = mark.replace("<", "</")
-    sentences = (part.replace(mark, "").strip() for part in text.split(closing))
-    return "\n".join(sentence for sentence in sentences if sentence)
+def _document(row: Row, number: int, spec: DataSpec) -> dict[str, Any]:
+    identifier = _find(row, spec.fields.get("id", ("id",)))
+    document: dict[str, Any] = {"id": str(number if identifier is None else identifier)}
+    for name, candidates in spec.fields.items():
+        if name not in ("id", "references"):
+            document[name] = _clean(as_text(_find(row, candidates)), spec)
+    references = _as_references(_find(row, spec.fields["references"]), spec.separator)
+    document["references"] = [text for reference in references if (text := _clean(reference, spec))]
+    document["reference"] = document["references"][0] if document["references"] else ""
+    return document
+
+
+def _find(row: Row, candidates: Sequence[Candidate]) -> Any:
+    """The value of the first candidate that the row has; None if it has none."""
+    for candidate in candidates:
+        if isinstance(candidate, str):
+            value = _reach(row, candidate)
+        else:
+            values = [value for name in candidate if (value := _reach(row, name)) is not None]
+            value = values or None
+        if value is not None:
+            return value
+    return None
+
+
+def _reach(row: Row, path: str) -> Any:
+    if path in row:
+        return row[path]
+    value: Any = row
+    for step in path.split("."):
+        if not isinstance(value, Mapping) or step not in value:
+            return None
+        value = value[step]
+    return value
+
+
+def as_text(value: Any) -> str:
+    """One text of a cell: a string, a list of paragraphs, or titled paragraphs in either of HotpotQA's two layouts."""
+    if isinstance(value, Mapping) and {"title", "sentences"} <= value.keys():
+        value = list(zip(value["title"], value["sentences"], strict=True))
+    if isinstance(value, list | tuple):
+        return "\n".join(_paragraph(item) for item in value)
+    return str(value)
+
+
+def _paragraph(item: Any) -> str:
+    if isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[1], list | tuple):
+        title, sentences = item
+        return f"{title}: {''.join(sentences).strip()}"
+    return as_text(item)
+
+
+def _as_references(value: Any, separator: str | None) -> list[str]:
+    if isinstance(value, list | tuple):
+        return [as_text(item) for item in value]
+    text = as_text(value)
+    return text.split(separator) if separator else [text]
+
+
+def _clean(text: str, spec: DataSpec) -> str:
+    if spec.sentence_marks and spec.sentence_marks[0] in text:
+        start, end = map(re.escape, spec.sentence_marks)
+        sentences = re.findall(rf"{start}(.*?){end}", text, re.DOTALL)
+        text = "\n".join(sentence.strip() for sentence in sentences)
+    return text.strip()
+
+
+def _spell(candidates: Sequence[Candidate]) -> str:
+    return ", ".join(c if isinstance(c, str) else "+".join(c) for c in candidates)

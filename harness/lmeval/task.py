@@ -1,129 +1,150 @@
-"""The one task class behind all ``kd_*`` tasks of lm-evaluation-harness.
+"""`FactualTask`, the task class behind every ``kd_*`` task.
 
-A task's YAML names its data, prompt and decoding; its ``metadata`` names the metrics. Everything under ``metadata`` can
-be overridden with ``lm_eval --metadata``. Three things differ from a plain ``ConfigurableTask``:
-
-- all responses are scored at once, after generation, so that metrics can batch;
-- a sample that failed (empty, refused) has no score: it is counted, never scored 0;
-- ``configs.<task>.metadata`` of the results file holds, for every score, its 95% bootstrap interval, the number of samples
-  behind it and its signature, and an account of the data.
+Stock lm-eval scores one document at a time and aggregates with a mean. This class scores all responses of a rank in one
+call, right after generation (`apply_filters`), so that models run in batches and corpus metrics see the corpus. The rest
+is lm-eval's: prompts, generation, caching, sample logs and tables. Everything beyond a value and its standard error
+(intervals, signatures, counts, provenance of the data) goes to ``results["configs"][task]["metadata"]``, which lm-eval
+dumps after aggregation.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import datasets
+from lm_eval.api.instance import Instance
 from lm_eval.api.metrics import mean
 from lm_eval.api.task import ConfigurableTask
 
-from harness.lmeval.documents import Origin, load
-from harness.metrics import Sample, Suite
-from harness.metrics.registry import build
-
-_ORIGIN_KEYS = ("source", "references", "sentence_mark", "n_documents", "seed", "split", "revision")
-
-
-class ScoredResponse(str):
-    """A response that carries its scores: logs show plain text, and it survives the way between processes."""
-
-    scores: dict[str, float]
+import harness
+from harness.lmeval import documents, ranks
+from harness.lmeval.options import parse
+from harness.metrics.base import Sample
+from harness.metrics.suite import Summary
 
 
-def scores_of(_doc: Mapping[str, Any], results: Sequence[ScoredResponse]) -> dict[str, float]:
-    """``process_results`` of every task: the scores found in `FactualTask.apply_filters`."""
+class Scored(str):
+    """A response with its scores: plain text in every log, and the way from `apply_filters` to `process_results`."""
+
+    scores: Mapping[str, float]
+
+    def __new__(cls, text: str, scores: Mapping[str, float]) -> Scored:
+        """A response with its scores."""
+        self = super().__new__(cls, text)
+        self.scores = scores
+        return self
+
+
+def unpack_scores(_doc: Mapping[str, Any], results: Sequence[Scored]) -> dict[str, float]:
+    """lm-eval's ``process_results``: the scores that `FactualTask.apply_filters` attached to the response."""
     return dict(results[0].scores)
 
 
-class FactualTask(ConfigurableTask):  # type: ignore[misc]
-    """Generation from a source text, scored by a suite of metrics; see the module."""
+class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no types
+    """A generation task whose responses are scored against a source and references.
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        settings = dict(config)
-        settings.pop("class", None)  # TaskConfig knows no such key
-        metadata = dict(settings.get("metadata") or {})
-        self.suite = Suite(build(metadata["metrics"]))
-        settings |= {
-            "metadata": metadata,
-            "test_split": "test",
-            "process_results": scores_of,
-            "metric_list": [
-                {"metric": key, "aggregation": "mean", "higher_is_better": better is not False}
-                for key, better in self.suite.keys.items()
-            ],
-        }
-        super().__init__(config=settings)
-        self._aggregation_list = {key: _Headline(self, key) for key in self.suite.keys}
+    Args:
+        config: The task's YAML with ``--metadata`` merged in; see `harness.lmeval.options` for the metadata that is read.
 
-    def download(self, _dataset_kwargs: dict[str, Any] | None = None, **_: Any) -> None:
-        """Read the documents from where the metadata say; called by the base class."""
-        metadata = self.config.metadata
-        chosen = {key: metadata[key] for key in _ORIGIN_KEYS if key in metadata}
-        origin = Origin(
-            path=self.config.dataset_path,
-            name=self.config.dataset_name,
-            local=metadata.get("data_dir"),
-            **chosen,
-        )
-        documents = load(origin)
-        if origin.local:
-            metadata["data_dir"] = documents.account["data_source"]  # results name no path of this machine
-        metadata.update(documents.account)
-        self.dataset = {"test": documents.dataset}
+    Raises:
+        HarnessError: If the data, an option, or something that a metric needs is missing or wrong.
+    """
+
+    def __init__(self, config: Mapping[str, Any] | None = None) -> None:
+        own = dict(config or {})
+        own.pop("class", None)  # the registry's key; TaskConfig refuses it
+        self.options = parse(own)
+        self.suite = self.options.suite
+        self._summary: Summary | None = None
+        self._ragged_keys: frozenset[str] = frozenset()
+        own["process_results"] = unpack_scores  # without one, lm-eval looks every metric name up on the hub
+        own["metric_list"] = [
+            {"metric": key, "aggregation": "mean", "higher_is_better": higher_is_better}
+            for key, higher_is_better in self.suite.keys.items()
+        ]
+        super().__init__(config=own)
+
+    def download(self, _dataset_kwargs: Mapping[str, Any] | None = None, **_: Any) -> None:
+        """Read the documents (lm-eval's hook for it); `documents.load` says from where."""
+        self.documents = documents.load(self.options.data)
+        self.dataset = {self.options.data.split: datasets.Dataset.from_list(self.documents.rows)}
+
+    def doc_to_target(self, doc: Mapping[str, Any], _template: Any = None) -> str:
+        """The first reference, as text: lm-eval would evaluate one in square brackets as a Python list."""
+        return str(doc["reference"])
+
+    def build_all_requests(self, **kwargs: Any) -> None:
+        """Build one request per document; lm-eval's request cache is off, since its key ignores the data."""
+        super().build_all_requests(**kwargs | {"cache_requests": False, "rewrite_requests_cache": False})
 
     def apply_filters(self) -> None:
-        """Filter as configured, then score all responses of this process at once."""
+        """Score all responses of this rank at once."""
         super().apply_filters()
         if "bypass" in self._metric_fn_list:  # --predict_only
             return
-        (name,) = {filter_.name for filter_ in self._filters}
-        samples = [
-            Sample(
-                source=instance.doc["source"],
-                references=tuple(instance.doc["references"]),
-                response=str(instance.filtered_resps[name]).strip(),
-            )
-            for instance in self._instances
-        ]
+        name = self._filters[0].name
+        samples = [_sample(instance, str(instance.filtered_resps[name])) for instance in self._instances]
         scores = self.suite.score(samples)
-        missing = [key for key in self.suite.keys if not any(key in found for found in scores)]
-        scores[0].update(
-            dict.fromkeys(missing, math.nan)
-        )  # every process must name every key, or gathering breaks
-        for instance, sample, found in zip(self._instances, samples, scores, strict=True):
-            scored = ScoredResponse(sample.response)
-            scored.scores = found
-            instance.filtered_resps[name] = scored
+        self._summarise([i.doc_id for i in self._instances], [s.response for s in samples], scores)
+        scores, self._ragged_keys = ranks.same_keys_on_every_rank(scores)
+        for instance, found in zip(self._instances, scores, strict=True):
+            instance.filtered_resps[name] = Scored(instance.filtered_resps[name], found)
 
-    def process_results(self, doc: Mapping[str, Any], results: Sequence[Any]) -> dict[str, Any]:
-        """Scores of one document."""
+    def process_results(self, doc: Mapping[str, Any], results: Any) -> dict[str, Any]:
+        """Hand a document's scores to lm-eval; a failed sample lacks the key and is no part of the mean."""
         if "bypass" in self._metric_fn_list:
-            bypassed: dict[str, Any] = super().process_results(doc, results)
-            return bypassed
-        return scores_of(doc, results)
+            return dict(super().process_results(doc, results))
+        return unpack_scores(doc, results)
+
+    def aggregation(self) -> dict[str, Callable[[Sequence[float]], float]]:
+        """lm-eval's own mean, for which it knows the standard error; corpus scores are computed on the corpus."""
+        if "bypass" in self._metric_fn_list:
+            return dict(self._aggregation_list)
+        usual = {key: ranks.mean_of_scored if key in self._ragged_keys else mean for key in self.suite.keys}
+        corpus = {
+            key: partial(self._corpus_score, key)
+            for key in self.suite.keys
+            if self.suite.is_corpus_score(key)
+        }
+        return usual | corpus
+
+    def dump_config(self) -> dict[str, Any]:
+        """The configuration for the results file.
+
+        lm-eval's metadata holds the model's arguments and paths of this machine; ours holds what makes the score.
+        """
+        dumped: dict[str, Any] = super().dump_config()
+        metadata: dict[str, Any] = {
+            "version": self.options.version,
+            "harness_version": harness.__version__,
+            "metrics": list(self.options.families),
+            "metric_options": dict(self.options.metric_options),
+            **self.documents.provenance(),
+        }
+        if self._summary is not None:
+            metadata |= self._summary.to_dict()
+        dumped["metadata"] = metadata
+        return dumped
+
+    def _corpus_score(self, key: str, scores: Sequence[float]) -> float:
+        return self.suite.aggregate(key, ranks.scored(scores))
+
+    def _summarise(
+        self, doc_ids: Sequence[int], responses: Sequence[str], scores: Sequence[Mapping[str, float]]
+    ) -> None:
+        everything = ranks.gather(list(zip(doc_ids, responses, scores, strict=True)))
+        everything.sort(key=lambda item: item[0])  # the bootstrap must not depend on the number of ranks
+        self._summary = self.suite.summarise(
+            [response for _, response, _ in everything],
+            [found for _, _, found in everything],
+            self.options.bootstrap,
+        )
 
 
-class _Headline:
-    """Aggregates one score and notes its interval in the task's metadata.
-
-    lm-eval knows the standard error of its own ``mean`` and looks it up by equality: a headline that is a mean equals it.
-    """
-
-    def __init__(self, task: FactualTask, key: str) -> None:
-        self._task, self._key = task, key
-
-    def __call__(self, items: Sequence[float]) -> float:
-        scores = [score for score in items if not math.isnan(score)]
-        summary = self._task.suite.summarise_key(self._key, scores)
-        self._task.config.metadata.setdefault("scores", {})[self._key] = asdict(summary)
-        return self._task.suite.aggregate(self._key, scores)
-
-    def __eq__(self, other: object) -> bool:
-        if other is mean:
-            return not self._task.suite.is_corpus_score(self._key)
-        return self is other
-
-    def __hash__(self) -> int:
-        return hash(mean)
+def _sample(instance: Instance, response: str) -> Sample:
+    doc = instance.doc
+    return Sample(
+        source=doc.get("source", ""), references=tuple(doc["references"]), response=response.strip()
+    )

@@ -69,5 +69,5 @@ class CorpusMetric(Metric, Protocol):
     def corpus_keys(self) -> frozenset[str]:
         """The keys whose samples hold a `CorpusScore`."""
 
-    def corpus_scores(self, key: str, sums: FloatArray) -> FloatArray:
+    def corpus_scores(self, key: str, sums: FloatArray, /) -> FloatArray:
         """Map statistics summed over each of b corpora, shape [b, k], to b scores, shape [b]."""

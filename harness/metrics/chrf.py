@@ -1,8 +1,9 @@
 """chrF2 and chrF++ (Popović, 2015, 2017), equal to sacrebleu, with one pass over the texts for both.
 
-The headline is the corpus score: n-gram counts are summed over the corpus before precision and recall are taken. Each sample keeps its
-sentence score and the counts. Settings are sacrebleu's defaults: character order 6, beta 2, effective order, no white space;
-word order 0 for `chrf` and 2 for `chrf++`. With several references the one with the best sentence score counts.
+The headline is the corpus score: n-gram counts are summed over the corpus before precision and recall are taken. Each
+sample keeps its sentence score and the counts. Settings are sacrebleu's defaults: character order 6, beta 2, effective
+order, no white space; word order 0 for `chrf` and 2 for `chrf++`. With several references the one with the best sentence
+score counts.
 
 Source: sacrebleu 2.6.0, sacrebleu/metrics/chrf.py and helpers.py (extract_all_char_ngrams, extract_word_ngrams).
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -50,7 +52,7 @@ class Chrf:
         """See `harness.metrics.base.Metric`. Statistics: [response, reference, matching] n-grams for each order."""
         return [self._score_one(sample) for sample in samples]
 
-    def corpus_scores(self, key: str, sums: FloatArray) -> FloatArray:
+    def corpus_scores(self, _key: str, sums: FloatArray, /) -> FloatArray:
         """See `harness.metrics.base.CorpusMetric`."""
         return f_scores(sums, beta=self._beta, effective_order=self._effective_order)
 
@@ -80,14 +82,15 @@ class Chrf:
         """Counts of the character n-grams of orders 1 to 6, then of the words and word pairs."""
         characters = text if self._whitespace else "".join(text.split())
         orders: list[Counter[Any]] = [
-            Counter([characters[i : i + n] for i in range(len(characters) - n + 1)]) for n in range(1, CHAR_ORDER + 1)
+            Counter([characters[i : i + n] for i in range(len(characters) - n + 1)])
+            for n in range(1, CHAR_ORDER + 1)
         ]
         words = _words(text)
-        return [*orders, Counter(words), Counter(zip(words, words[1:], strict=False))]
+        return [*orders, Counter(words), Counter(pairwise(words))]
 
 
 def f_scores(statistics: FloatArray, *, beta: int, effective_order: bool) -> FloatArray:
-    """chrF from counts.
+    """ChrF from counts.
 
     Args:
         statistics: Counts [response, reference, matching] for each order, shape [b, 3 * orders].
@@ -100,7 +103,8 @@ def f_scores(statistics: FloatArray, *, beta: int, effective_order: bool) -> Flo
     precision = np.divide(matching, response, out=np.full_like(matching, epsilon), where=response > 0)
     recall = np.divide(matching, reference, out=np.full_like(matching, epsilon), where=reference > 0)
     if not effective_order:
-        return 100 * _f_beta(precision, recall, beta, where_zero=epsilon).mean(axis=1)
+        by_order = _f_beta(precision, recall, beta, where_zero=epsilon)
+        return 100 * by_order.sum(axis=1) / by_order.shape[1]
     present = (response > 0) & (reference > 0)
     orders = np.maximum(present.sum(axis=1), 1)
     mean_precision = (precision * present).sum(axis=1) / orders
@@ -110,8 +114,11 @@ def f_scores(statistics: FloatArray, *, beta: int, effective_order: bool) -> Flo
 
 def _f_beta(precision: FloatArray, recall: FloatArray, beta: int, *, where_zero: float) -> FloatArray:
     denominator = beta**2 * precision + recall
-    score = (1 + beta**2) * precision * recall
-    return np.divide(score, denominator, out=np.full_like(score, where_zero), where=denominator > 0)
+    score: FloatArray = (1 + beta**2) * precision * recall
+    scaled: FloatArray = np.divide(
+        score, denominator, out=np.full_like(score, where_zero), where=denominator > 0
+    )
+    return scaled
 
 
 def _match(response: Sequence[Counter[Any]], reference: Sequence[Counter[Any]]) -> list[int]:
@@ -142,6 +149,6 @@ def _yes_no(value: bool) -> str:
     return "yes" if value else "no"
 
 
-def from_options(options: Mapping[str, Any]) -> Chrf:
+def from_options(_options: Mapping[str, Any]) -> Chrf:
     """Build from task metadata; chrF has no options there."""
     return Chrf()

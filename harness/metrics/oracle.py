@@ -9,7 +9,12 @@ from harness.metrics.base import Sample
 from harness.newsworld.oracle import judge
 
 OPTIONS: Mapping[str, Any] = {}
-_KINDS = {"faithful": "faithfulness", "intrinsic": "intrinsic", "extrinsic": "extrinsic", "unparsable": "unparsable"}
+_KINDS = {
+    "faithful": "faithfulness",
+    "intrinsic": "intrinsic",
+    "extrinsic": "extrinsic",
+    "unparsable": "unparsable",
+}
 
 
 class Oracle:
@@ -35,6 +40,6 @@ class Oracle:
         return f"{key}|newsworld|unit:summary|version:1"
 
 
-def from_options(options: Mapping[str, Any]) -> Oracle:
+def from_options(_options: Mapping[str, Any]) -> Oracle:
     """Build from task metadata; there are no options."""
     return Oracle()

@@ -1,10 +1,10 @@
 """ROUGE-1, -2, -L and -Lsum (Lin, 2004), equal to the `rouge_score` package and many times faster.
 
-* Same tokens as `rouge_score` 0.1.2 for Latin script: lower case, runs of ``[a-z0-9]``, accented letters dropped as there. Letters
-  of other scripts, which `rouge_score` drops so that such texts score 0, are tokens here (``tok:rouge_score+scripts`` in the signature): words
-  where the script has spaces, single characters in Han, kana, Thai, Lao, Khmer and Burmese.
-* Same sums, same tie-breaking: the longest common subsequence is found bit-parallel (Hyyrö, 2004), one big-integer step per
-  reference token instead of a table row, and read back from those rows in the order `rouge_score` reads its table.
+* Same tokens as `rouge_score` 0.1.2 for Latin script: lower case, runs of ``[a-z0-9]``, accented letters dropped as there.
+  Letters of other scripts, which `rouge_score` drops so that such texts score 0, are tokens here (the signature says
+  ``tok:rouge_score+scripts``): words where the script has spaces, single characters in Han, kana, Thai, Lao, Khmer, Burmese.
+* Same sums, same tie-breaking: the longest common subsequence is found bit-parallel (Hyyrö, 2004), one big-integer step
+  per reference token instead of a table row, and read back from those rows in the order `rouge_score` reads its table.
 * Several references: the one with the highest F for each key counts, as in ``rouge_score.score_multi``.
 """
 
@@ -94,7 +94,13 @@ class Rouge:
 
     def signature(self, key: str) -> str:
         """See `harness.metrics.base.Metric`."""
-        parts = [key, "f1", "refs:best", f"stem:{'porter' if self._stemmer else 'no'}", "tok:rouge_score+scripts"]
+        parts = [
+            key,
+            "f1",
+            "refs:best",
+            f"stem:{'porter' if self._stemmer else 'no'}",
+            "tok:rouge_score+scripts",
+        ]
         if key == "rougeLsum":
             parts.append(f"sent:{'newline' if self._split is None else SPLITTER}")
         return "|".join([*parts, "version:1"])
@@ -124,7 +130,9 @@ def _f1(key: str, reference: Sequence[Sequence[str]], response: Sequence[Sequenc
         return _f_measure(lcs_length(target, prediction), len(target), len(prediction))
     order = int(key.removeprefix("rouge"))
     target_grams, prediction_grams = _ngrams(target, order), _ngrams(prediction, order)
-    return _f_measure((target_grams & prediction_grams).total(), target_grams.total(), prediction_grams.total())
+    return _f_measure(
+        (target_grams & prediction_grams).total(), target_grams.total(), prediction_grams.total()
+    )
 
 
 def _f_measure(matches: int, n_reference: int, n_response: int) -> float:
@@ -145,7 +153,10 @@ def lcs_length(a: Sequence[str], b: Sequence[str]) -> int:
 
 
 def _lcs_rows(a: Sequence[str], b: Sequence[str]) -> list[int]:
-    """Rows of the LCS table as bit vectors: bit j of row i is clear where the table steps up, LCS(a[:i], b[:j + 1]) = LCS(a[:i], b[:j]) + 1."""
+    """Rows of the LCS table as bit vectors.
+
+    Bit j of row i is clear where the table steps up: LCS(a[:i], b[:j + 1]) = LCS(a[:i], b[:j]) + 1.
+    """
     mask = (1 << len(b)) - 1
     positions: dict[str, int] = {}
     for j, token in enumerate(b):
@@ -200,4 +211,6 @@ def _union_lcs_matches(reference: Sequence[Sequence[str]], response: Sequence[Se
 def from_options(options: Mapping[str, Any]) -> Rouge:
     """Build from task metadata; see `OPTIONS`."""
     keys = options["rouge_keys"]
-    return Rouge(keys.split(",") if isinstance(keys, str) else tuple(keys), stemmer=bool(options["rouge_stemmer"]))
+    return Rouge(
+        keys.split(",") if isinstance(keys, str) else tuple(keys), stemmer=bool(options["rouge_stemmer"])
+    )

@@ -30,7 +30,11 @@ class Surface:
 
     def signature(self, key: str) -> str:
         """See `harness.metrics.base.Metric`."""
-        return "length|unit:words|version:1" if key == "length" else f"{key}|grusky2018|tok:rouge_score+scripts|version:1"
+        return (
+            "length|unit:words|version:1"
+            if key == "length"
+            else f"{key}|grusky2018|tok:rouge_score+scripts|version:1"
+        )
 
     def _score_one(self, sample: Sample) -> dict[str, float]:
         scores = {"length": float(len(sample.response.split()))}
@@ -66,6 +70,6 @@ def _run(source: Sequence[str], response: Sequence[str], i: int, j: int) -> int:
     return j - start
 
 
-def from_options(options: Mapping[str, Any]) -> Surface:
+def from_options(_options: Mapping[str, Any]) -> Surface:
     """Build from task metadata; there are no options."""
     return Surface()

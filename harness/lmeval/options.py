@@ -1,0 +1,122 @@
+"""What a task reads from its metadata: the YAML's own, overridden by ``--metadata``.
+
+lm-eval merges the model's arguments into the same mapping, so an unknown key cannot be an error; one that is nearly a known key is.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.lmeval.documents import DataSpec
+from harness.metrics.answers import AnswerRule
+from harness.metrics.registry import build, option_names
+from harness.metrics.suite import Bootstrap, Suite
+
+_DATA_KEYS = {f.name for f in fields(DataSpec)} - {"path", "name", "revision", "split"}
+_OWN_KEYS = {
+    "version",
+    "metrics",
+    "answer_min_words",
+    "refusals",
+    "n_resamples",
+    "bootstrap_seed",
+    "config_source",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskOptions:
+    """The parsed metadata of a task."""
+
+    version: str
+    families: tuple[str, ...]
+    """Metric families, see `harness.metrics.registry`."""
+    metric_options: Mapping[str, Any]
+    """The families' options as given; defaults are left out."""
+    data: DataSpec
+    suite: Suite
+    bootstrap: Bootstrap
+
+
+def parse(config: Mapping[str, Any]) -> TaskOptions:
+    """Read the options of a task from its lm-eval configuration.
+
+    Raises:
+        HarnessError: If a key is misspelt or a value has the wrong type; all of them at once.
+    """
+    metadata: dict[str, Any] = dict(config.get("metadata") or {})
+    _refuse_misspelt(metadata)
+    families = _names(metadata.get("metrics", ()))
+    rule = AnswerRule(
+        min_words=_whole_number(metadata, "answer_min_words", 5),
+        refusals=bool(metadata.get("refusals", True)),
+    )
+    return TaskOptions(
+        version=str(metadata.get("version", "")),
+        families=families,
+        metric_options={key: metadata[key] for key in sorted(option_names() & metadata.keys())},
+        data=_data_spec(config, metadata),
+        suite=Suite(build(families, metadata), rule),
+        bootstrap=Bootstrap(
+            n_resamples=_whole_number(metadata, "n_resamples", 1000),
+            seed=_whole_number(metadata, "bootstrap_seed", 12345),
+        ),
+    )
+
+
+def _names(value: str | Sequence[str]) -> tuple[str, ...]:
+    """Names from a list, or from a shell word such as ``rouge,chrf`` or ``rouge+chrf`` (lm-eval splits arguments at commas)."""
+    names = value.replace("+", ",").split(",") if isinstance(value, str) else value
+    return tuple(name.strip() for name in names if name.strip())
+
+
+def _data_spec(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> DataSpec:
+    columns: dict[str, Sequence[Any]] = {
+        name: [candidates] if isinstance(candidates, str) else candidates
+        for name, candidates in (metadata.get("fields") or {}).items()
+    }
+    marks = metadata.get("sentence_marks")
+    return DataSpec(
+        path=str(config.get("dataset_path")),
+        name=config.get("dataset_name"),
+        revision=(config.get("dataset_kwargs") or {}).get("revision"),
+        split=str(config.get("test_split") or "test"),
+        data_dir=_data_dir(metadata.get("data_dir"), str(config.get("task"))),
+        fields=columns,
+        separator=metadata.get("separator"),
+        sentence_marks=(marks[0], marks[1]) if marks else None,
+        n_documents=_whole_number(metadata, "n_documents", 1000),
+        seed=_whole_number(metadata, "seed", 0),
+    )
+
+
+def _data_dir(given: str | None, task: str) -> str | None:
+    """The data of this task: a subfolder or file named after it where there is one, so that one folder serves a group of tasks."""
+    if given is None:
+        return None
+    own = sorted(Path(given).expanduser().glob(f"{task}*"))
+    return str(next((path for path in own if path.stem == task), given))
+
+
+def _whole_number(metadata: Mapping[str, Any], key: str, default: int) -> int:
+    value = metadata.get(key, default)
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise HarnessError(
+            f"--metadata {key}={value!r} is not a whole number", f"For example: {key}={default}."
+        ) from None
+
+
+def _refuse_misspelt(metadata: Mapping[str, Any]) -> None:
+    known = _DATA_KEYS | _OWN_KEYS | option_names()
+    problems = []
+    for key in metadata:
+        if key not in known and (near := difflib.get_close_matches(key, known, n=1, cutoff=0.85)):
+            problems.append(f"unknown metadata key {key!r}: did you mean {near[0]!r}?")
+    HarnessError.raise_for(problems, f"Known keys: {', '.join(sorted(known - {'config_source'}))}.")

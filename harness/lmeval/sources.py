@@ -1,0 +1,159 @@
+"""Rows from files, as plain dictionaries: jsonl, json, csv, parquet and `datasets` folders.
+
+A folder may hold more than the wanted data. The file that is read is found by what is in it (the fields the task needs),
+then by the split's name; where that leaves a choice, the choice is the user's.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.files import iter_jsonl, sha256_bytes, sha256_file
+
+Row = Mapping[str, Any]
+
+
+def read_local(path: Path, *, split: str, suits: Callable[[Row], bool]) -> tuple[list[Row], str, str]:
+    """Read the rows of a file, or of the fitting file in a folder.
+
+    Args:
+        path: A file, a folder of files, or a folder written by ``datasets.save_to_disk``.
+        split: Name of the wanted split, such as ``test``.
+        suits: Whether a row has the fields that the task needs; decides between the files of a folder.
+
+    Returns:
+        The rows, the name of what was read (without its folder), and its SHA-256.
+
+    Raises:
+        HarnessError: If nothing can be read, or several files fit.
+    """
+    if not path.exists():
+        raise HarnessError(f"no data at {path}", "Give data_dir the path of a file or folder that exists.")
+    if path.is_file():
+        return list(_rows(path)), path.name, sha256_file(path)
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        return _saved_dataset(path, split)
+    files = _fitting_files(path, split, suits)
+    rows = [row for file in files for row in _rows(file)]
+    digest = (
+        sha256_file(files[0]) if len(files) == 1 else sha256_bytes("".join(map(sha256_file, files)).encode())
+    )
+    return rows, "+".join(file.name for file in files), digest
+
+
+def _fitting_files(folder: Path, split: str, suits: Callable[[Row], bool]) -> list[Path]:
+    candidates = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in _READERS)
+    fitting = [file for file in candidates if _first_row_suits(file, suits)]
+    named = [file for file in fitting if split in file.stem.lower()]
+    chosen = named or fitting
+    if not chosen:
+        listed = ", ".join(p.name for p in candidates[:8]) or "none"
+        raise HarnessError(
+            f"{folder}: no file holds the fields that the task needs (data files there: {listed})",
+            'Point data_dir at the right file, or name its fields with --metadata fields=\'{"source": "...", ...}\'.',
+        )
+    if len(chosen) > 1 and not _are_shards(chosen):
+        raise HarnessError(
+            f"{folder}: several files fit: {', '.join(p.name for p in chosen[:8])}",
+            "Point data_dir at one of them.",
+        )
+    return chosen
+
+
+def _first_row_suits(file: Path, suits: Callable[[Row], bool]) -> bool:
+    try:
+        return any(suits(row) for row in itertools.islice(_rows(file), 1))
+    except HarnessError:
+        return False  # some other file of the folder; if it is the only one, "no file fits" names it
+
+
+def _are_shards(files: list[Path]) -> bool:
+    """Whether the names differ only in a shard number, as ``test-00000-of-00003.parquet`` does."""
+    return len({"".join("#" if c.isdigit() else c for c in file.name) for file in files}) == 1 and all(
+        "-of-" in file.name for file in files
+    )
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise HarnessError(f"{path}: unknown kind of file", f"Convert it to one of: {', '.join(_READERS)}.")
+    try:
+        yield from reader(path)
+    except (
+        OSError,
+        ValueError,
+        csv.Error,
+    ) as error:  # JSONDecodeError, UnicodeDecodeError and ArrowInvalid are ValueErrors
+        raise HarnessError(
+            f"{path}: cannot be read: {error}", f"It must be a valid {path.suffix} file."
+        ) from error
+
+
+def _read_json(path: Path) -> Iterator[Row]:
+    """A list of objects, or an object of objects, whose keys become the rows' ``id``."""
+    content = json.loads(path.read_text(encoding="utf-8-sig"))
+    if isinstance(content, dict) and content and all(isinstance(row, dict) for row in content.values()):
+        content = [{"id": key, **row} for key, row in content.items()]
+    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
+        raise ValueError("expected a list of objects, or an object of objects")
+    yield from content
+
+
+def _read_csv(path: Path) -> Iterator[Row]:
+    csv.field_size_limit(2**30)  # the default, 128 KiB, is less than a long article
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        yield from csv.DictReader(file)
+
+
+def _read_parquet(path: Path) -> Iterator[Row]:
+    import pyarrow.parquet
+
+    for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=1000):
+        yield from batch.to_pylist()
+
+
+_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    ".jsonl": iter_jsonl,
+    ".json": _read_json,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}
+
+
+def _saved_dataset(path: Path, split: str) -> tuple[list[Row], str, str]:
+    import datasets
+
+    loaded = datasets.load_from_disk(str(path))
+    if isinstance(loaded, datasets.DatasetDict):
+        if split not in loaded:
+            raise HarnessError(
+                f"{path}: no split {split!r} (it has: {', '.join(loaded)})", "Save the split under that name."
+            )
+        loaded = loaded[split]
+    files = sorted(Path(entry["filename"]) for entry in loaded.cache_files)
+    return list(loaded), path.name, sha256_bytes("".join(map(sha256_file, files)).encode())
+
+
+def read_hub(path: str, name: str | None, *, split: str, revision: str | None) -> list[Row]:
+    """Read one split of a data set on the Hugging Face hub, or of its local cache.
+
+    Raises:
+        HarnessError: If it can be had from neither.
+    """
+    import datasets
+
+    try:
+        return list(datasets.load_dataset(path, name, split=split, revision=revision))
+    except Exception as error:  # the hub client raises dozens of types, most of them meaning "not reachable"
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise HarnessError(
+            f"cannot load the data set {path} ({name or 'default'}, split {split}) from the hub: {reason}",
+            "Check the network, or use a local copy: --metadata data_dir=PATH (a file or folder with the same fields).",
+        ) from error
