@@ -22,7 +22,7 @@ def board(small: Quickstart) -> Path:
 
 def test_the_board_has_every_row_its_verdict_and_its_conditions(board: Path):
     text = board.read_text()
-    for label in ("teacher", "student, SFT", "student, KD ratio 1", "student, untuned"):
+    for label in ("teacher", "student, SFT", "student, KD ratio 10", "student, untuned"):
         assert f"| {label} |" in text
     assert "McNemar exact" in text
     assert "made-up miniature data" in text
@@ -48,8 +48,8 @@ def test_a_second_call_does_nothing_again_and_gives_the_same_board(small: Quicks
 
 
 def test_another_setting_in_the_same_folder_is_refused_by_name(small: Quickstart, board: Path):
-    other = Quickstart(output=small.output, rows=96, documents=24, epochs=1, kd_ratio=10)
-    with pytest.raises(HarnessError, match=r"kd_ratio is 1\.0, asked for 10"):
+    other = Quickstart(output=small.output, rows=96, documents=24, epochs=1, kd_ratio=1.0)
+    with pytest.raises(HarnessError, match=r"kd_ratio is 10\.0, asked for 1\.0"):
         run(other, say=lambda _: None)
 
 
