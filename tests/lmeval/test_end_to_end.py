@@ -82,7 +82,9 @@ def test_a_row_without_a_field_is_named(tmp_path: Path):
 
 def test_a_missing_model_folder_is_said_at_once(tmp_path: Path):
     request = EvalRequest(
-        model_args={"pretrained": str(tmp_path / "nothing")}, tasks=("kd_newsworld_factual",), output_path=tmp_path
+        model_args={"pretrained": str(tmp_path / "nothing")},
+        tasks=("kd_newsworld_factual",),
+        output_path=tmp_path,
     )
     with pytest.raises(HarnessError, match="no model here"):
         evaluate(request)
