@@ -26,6 +26,7 @@ from harness.lmeval.sources import Row, read_hub, read_local
 
 Candidate = str | Sequence[str]
 NEWS_WORLD = "newsworld"
+LOCAL = "local"
 _SHOWN = 5
 
 
@@ -34,7 +35,7 @@ class DataSpec:
     """Where a task's rows come from and how they become documents; the data part of a task's YAML."""
 
     path: str
-    """Data set on the hub, or ``newsworld`` for the embedded generator."""
+    """Data set on the hub, ``newsworld`` for the embedded generator, or ``local`` for the user's own file alone."""
     name: str | None = None
     """Its configuration."""
     revision: str | None = None
@@ -121,6 +122,10 @@ def _read(spec: DataSpec) -> tuple[Sequence[Row], str, str | None]:
             f"{NEWS_WORLD}:{spec.split}:n={spec.n_documents}:seed={spec.seed}",
             None,
         )
+    if spec.path == LOCAL:
+        raise HarnessError(
+            "no data given", "Name the file: --metadata data_dir=FILE, or harness eval --data FILE."
+        )
     rows = read_hub(spec.path, spec.name, split=spec.split, revision=spec.revision)
     where = (
         spec.path + (f"/{spec.name}" if spec.name else "") + (f"@{spec.revision}" if spec.revision else "")
@@ -145,11 +150,9 @@ def _map_rows(rows: Iterable[Row], spec: DataSpec, source: str) -> tuple[list[di
         else:
             documents.append(document)
     if problems:
-        shown = problems[:_SHOWN] + (
-            [f"... and {len(problems) - _SHOWN} more rows"] if len(problems) > _SHOWN else []
-        )
-        remedy = 'Rename the field in the data, or name it with --metadata fields=\'{"source": "...", "references": "..."}\'.'
-        HarnessError.raise_for(shown, remedy)
+        shown = "\n  - ".join([f"{len(problems)} rows lack a field; the first:", *problems[:_SHOWN]])
+        remedy = "Rename the column, or name it: --metadata source_field=NAME reference_field=NAME."
+        raise HarnessError(problems[0] if len(problems) == 1 else shown, remedy)
     return documents, dropped
 
 

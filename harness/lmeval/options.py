@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,10 @@ from harness.metrics.answers import AnswerRule
 from harness.metrics.registry import build, option_names
 from harness.metrics.suite import Bootstrap, Suite
 
-_DATA_KEYS = {f.name for f in fields(DataSpec)} - {"path", "name", "revision", "split"}
-_OWN_KEYS = {
-    "version",
-    "metrics",
-    "answer_min_words",
-    "refusals",
-    "n_resamples",
-    "bootstrap_seed",
-    "config_source",
-}
+_KNOWN_KEYS = frozenset(
+    """version config_source metrics answer_min_words refusals n_resamples bootstrap_seed prompt chat
+    data_dir fields source_field reference_field separator sentence_marks n_documents data_seed""".split()
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +35,10 @@ class TaskOptions:
     data: DataSpec
     suite: Suite
     bootstrap: Bootstrap
+    prompt: str | None
+    """Template in place of the YAML's ``doc_to_text``."""
+    chat: bool
+    """The prompt is written for instruct models and makes sense inside a chat template only."""
 
 
 def parse(config: Mapping[str, Any]) -> TaskOptions:
@@ -66,6 +64,8 @@ def parse(config: Mapping[str, Any]) -> TaskOptions:
             n_resamples=_whole_number(metadata, "n_resamples", 1000),
             seed=_whole_number(metadata, "bootstrap_seed", 12345),
         ),
+        prompt=metadata.get("prompt"),
+        chat=bool(metadata.get("chat", False)),
     )
 
 
@@ -80,6 +80,9 @@ def _data_spec(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> DataSp
         name: [candidates] if isinstance(candidates, str) else candidates
         for name, candidates in (metadata.get("fields") or {}).items()
     }
+    for option, name in (("source_field", "source"), ("reference_field", "references")):
+        if option in metadata:
+            columns[name] = [metadata[option]]
     marks = metadata.get("sentence_marks")
     return DataSpec(
         path=str(config.get("dataset_path")),
@@ -91,7 +94,7 @@ def _data_spec(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> DataSp
         separator=metadata.get("separator"),
         sentence_marks=(marks[0], marks[1]) if marks else None,
         n_documents=_whole_number(metadata, "n_documents", 1000),
-        seed=_whole_number(metadata, "seed", 0),
+        seed=_whole_number(metadata, "data_seed", 0),  # "seed" is an argument of some model backends,
     )
 
 
@@ -114,7 +117,7 @@ def _whole_number(metadata: Mapping[str, Any], key: str, default: int) -> int:
 
 
 def _refuse_misspelt(metadata: Mapping[str, Any]) -> None:
-    known = _DATA_KEYS | _OWN_KEYS | option_names()
+    known = _KNOWN_KEYS | option_names()
     problems = []
     for key in metadata:
         if key not in known and (near := difflib.get_close_matches(key, known, n=1, cutoff=0.85)):

@@ -1,4 +1,9 @@
-"""Running stock lm-evaluation-harness in this process: the same calls, and the same files, as its command makes."""
+"""Running stock lm-evaluation-harness in this process: the same calls, and the same files, as its command makes.
+
+Three things are added. Results appear whole or not at all (lm-eval only warns when it cannot write). An interrupted run
+resumes from the responses it had (lm-eval's own ``--use_cache``, keyed to the weights, which lm-eval's key leaves out).
+And a run that needs only our tasks does not index lm-eval's own, which takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,17 @@ import json
 import logging
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from harness.errors import HarnessError
+from harness.files import canonical_json, sha256_bytes
 from harness.paths import tasks_dir
+from harness.records.provenance import model_identity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +41,14 @@ class EvalRequest:
     """Torch device; None takes the accelerator, or the processor where there is none."""
     limit: int | None = None
     """Only the first documents of each task; for trials."""
+    num_fewshot: int | None = None
+    """Solved examples in the prompt; None leaves it to the task."""
     apply_chat_template: bool = False
+    """Wrap prompts in the model's chat template, as instruct models need."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Overrides of the tasks' metadata, such as ``data_dir``."""
+    response_cache: Path | None = None
+    """Folder that keeps the model's responses, so that an interrupted run resumes and a second one only scores."""
 
 
 def command(request: EvalRequest) -> list[str]:
@@ -60,10 +74,14 @@ def command(request: EvalRequest) -> list[str]:
         words += ["--device", device]
     if request.limit is not None:
         words += ["--limit", str(request.limit)]
+    if request.num_fewshot is not None:
+        words += ["--num_fewshot", str(request.num_fewshot)]
     if request.apply_chat_template:
         words.append("--apply_chat_template")
     if request.metadata:
         words += ["--metadata", json.dumps(dict(request.metadata))]
+    if cache := response_cache(request):
+        words += ["--use_cache", cache]
     return words
 
 
@@ -76,44 +94,124 @@ def evaluate(request: EvalRequest) -> Path:
     """Evaluate, and return the folder that holds ``results_*.json`` and ``samples_*.jsonl``.
 
     Raises:
-        HarnessError: If a local model folder is missing or incomplete, or a task is unknown.
+        HarnessError: If a local model folder is missing or incomplete, a task is unknown, or results cannot be written.
     """
-    _check_model(request)
+    check_model(request)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from lm_eval import simple_evaluate
     from lm_eval.loggers import EvaluationTracker
-    from lm_eval.tasks import TaskManager
 
     for name in ("lm_eval", "transformers"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    metadata = {**request.metadata, **request.model_args}  # as lm_eval's command merges them
-    ours = all(name.startswith("kd_") for name in request.tasks)
-    manager = TaskManager(include_path=str(tasks_dir()), include_defaults=not ours, metadata=metadata)
-    unknown = [name for name in request.tasks if name not in manager.all_tasks]
-    if unknown:
-        known = ", ".join(name for name in manager.all_tasks if name.startswith("kd_"))
-        raise HarnessError(f"no task is called {', '.join(unknown)}", f"Choose from: {known}.")
+    manager = _task_manager(request)
+    tasks = _load_tasks(request.tasks, manager)
     tracker = EvaluationTracker(output_path=str(request.output_path))
     results = simple_evaluate(
         model=request.model,
         model_args=dict(request.model_args),
-        tasks=list(request.tasks),
+        tasks=tasks,
+        num_fewshot=request.num_fewshot,
         batch_size=request.batch_size,
         device=request.device or _device(),
         limit=request.limit,
+        use_cache=response_cache(request),
         apply_chat_template=request.apply_chat_template,
         task_manager=manager,
         evaluation_tracker=tracker,
         log_samples=True,
         verbosity=None,
     )
-    folder = request.output_path / str(tracker.general_config_tracker.model_name_sanitized)
     if results is not None:  # the first process of several
-        samples = results.pop("samples")
+        _save(tracker, results)
+    return request.output_path / str(tracker.general_config_tracker.model_name_sanitized)
+
+
+def response_cache(request: EvalRequest) -> str | None:
+    """What ``--use_cache`` is given.
+
+    lm-eval looks a response up by prompt and decoding alone, so the file's name holds all else that makes it.
+    """
+    if request.response_cache is None:
+        return None
+    models = [str(request.model_args[key]) for key in ("pretrained", "peft") if key in request.model_args]
+    made_by = {
+        "models": [model_identity(name, None) for name in models],
+        "backend": request.model,
+        "arguments": {key: str(value) for key, value in request.model_args.items()},
+        "libraries": {name: version(name) for name in ("lm_eval", "torch", "transformers")},
+    }
+    return str(request.response_cache / sha256_bytes(canonical_json(made_by).encode())[:16])
+
+
+def all_task_names() -> list[str]:
+    """Names of our tasks and groups."""
+    from lm_eval.tasks import TaskManager
+
+    return list(TaskManager(include_path=str(tasks_dir()), include_defaults=False).all_tasks)
+
+
+def _task_manager(request: EvalRequest) -> Any:
+    """An index of our tasks, and of lm-eval's own where they are asked for: indexing those takes seconds."""
+    from lm_eval.tasks import TaskManager
+
+    metadata = {**request.metadata, **request.model_args}  # as lm_eval's command merges them
+    manager = TaskManager(include_path=str(tasks_dir()), include_defaults=False, metadata=metadata)
+    ours = list(manager.all_tasks)
+    if not set(_leaves(request.tasks, manager)) <= set(ours):
+        manager = TaskManager(include_path=str(tasks_dir()), metadata=metadata)
+    unknown = [name for name in request.tasks if name not in manager.all_tasks]
+    HarnessError.raise_for(
+        [f"no task is called {name!r}" for name in unknown],
+        f"Ours are: {', '.join(ours)}. `lm_eval ls tasks` lists lm-eval's own.",
+    )
+    return manager
+
+
+def _load_tasks(names: Sequence[str], manager: Any) -> list[Any]:
+    """The tasks and groups themselves: what is wrong with data or options shows before a large model is loaded."""
+    loaded: list[Any] = []
+    for name in names:
+        found = manager.load([name])
+        loaded += [found["groups"][name]] if name in found["groups"] else found["tasks"].values()
+    return loaded
+
+
+def _leaves(names: Sequence[str], manager: Any) -> list[str]:
+    """The tasks behind names of tasks and groups, as far as the manager knows them."""
+    found = []
+    for name in names:
+        entry = manager.task_index.get(name)
+        members = entry.cfg.get("task") if entry is not None and entry.cfg else None
+        if isinstance(members, list):
+            found += _leaves([m if isinstance(m, str) else m["task"] for m in members], manager)
+        else:
+            found.append(name)
+    return found
+
+
+def _save(tracker: Any, results: dict[str, Any]) -> None:
+    """Write as lm-eval does, into a folder beside the results, then move the files: the results file last."""
+    output = Path(tracker.output_path)
+    output.mkdir(parents=True, exist_ok=True)
+    samples = results.pop("samples")
+    expected = 1 + len(results["configs"])
+    with TemporaryDirectory(prefix=".", dir=output) as folder:
+        staging = Path(folder)
+        tracker.output_path = str(staging)
         tracker.save_results_aggregated(results=results, samples=samples)
         for task in results["configs"]:
             tracker.save_results_samples(task_name=task, samples=samples[task])
-    return folder
+        written = sorted(
+            staging.rglob("*.json*"), key=lambda path: path.name, reverse=True
+        )  # samples_ before results_
+        if len(written) != expected or not all(path.stat().st_size for path in written):
+            raise HarnessError(
+                f"{output}: the results could not be written", "Free some space, or choose another folder."
+            )
+        for path in written:
+            target = output / path.relative_to(staging)
+            target.parent.mkdir(exist_ok=True)
+            path.replace(target)
 
 
 def _device() -> str | None:
@@ -123,7 +221,7 @@ def _device() -> str | None:
     return None if torch.accelerator.is_available() else "cpu"
 
 
-def _check_model(request: EvalRequest) -> None:
+def check_model(request: EvalRequest) -> None:
     """Say at once what a missing folder would say after a long search on the hub."""
     pretrained = str(request.model_args.get("pretrained", ""))
     folder = Path(pretrained)

@@ -56,7 +56,7 @@ def _fitting_files(folder: Path, split: str, suits: Callable[[Row], bool]) -> li
         listed = ", ".join(p.name for p in candidates[:8]) or "none"
         raise HarnessError(
             f"{folder}: no file holds the fields that the task needs (data files there: {listed})",
-            'Point data_dir at the right file, or name its fields with --metadata fields=\'{"source": "...", ...}\'.',
+            "Point data_dir at the right file, or name its columns: --metadata source_field=NAME reference_field=NAME.",
         )
     if len(chosen) > 1 and not _are_shards(chosen):
         raise HarnessError(

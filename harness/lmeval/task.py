@@ -19,7 +19,8 @@ from lm_eval.api.metrics import mean
 from lm_eval.api.task import ConfigurableTask
 
 import harness
-from harness.lmeval import documents, ranks
+from harness.errors import HarnessError
+from harness.lmeval import context, documents, hand_over, ranks
 from harness.lmeval.options import parse
 from harness.metrics.base import Sample
 from harness.metrics.suite import Summary
@@ -59,6 +60,10 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         self.suite = self.options.suite
         self._summary: Summary | None = None
         self._ragged_keys: frozenset[str] = frozenset()
+        self._shortened: set[int] | None = None
+        self._shortened_count: int | None = None
+        if self.options.prompt is not None:
+            own["doc_to_text"] = self.options.prompt
         own["process_results"] = unpack_scores  # without one, lm-eval looks every metric name up on the hub
         own["metric_list"] = [
             {"metric": key, "aggregation": "mean", "higher_is_better": higher_is_better}
@@ -76,11 +81,28 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         return str(doc["reference"])
 
     def build_all_requests(self, **kwargs: Any) -> None:
-        """Build one request per document; lm-eval's request cache is off, since its key ignores the data."""
+        """Build one request per document, and one before them that hands us the model (`prepare`).
+
+        lm-eval's request cache is off: its key ignores which data a task was given.
+        """
+        if self.options.chat and not kwargs.get("apply_chat_template"):
+            raise HarnessError(
+                f"{self.config.task}: its prompt is for instruct models, and no chat template is applied",
+                f"Add --apply_chat_template, or use {self.config.task.removesuffix('_chat')}.",
+            )
         super().build_all_requests(**kwargs | {"cache_requests": False, "rewrite_requests_cache": False})
+        self._instances.insert(0, hand_over.request(self.config.task, self.prepare))
+
+    def prepare(self, lm: Any) -> None:
+        """Called with the evaluated model before anything is generated: prompts that are too long are cut, and counted."""
+        self._shortened = context.fit_prompts(lm, self._responses())
+
+    def _responses(self) -> list[Instance]:
+        return [instance for instance in self._instances if instance.request_type != hand_over.REQUEST_TYPE]
 
     def apply_filters(self) -> None:
         """Score all responses of this rank at once."""
+        self._instances = self._responses()  # lm-eval goes through all instances after this
         super().apply_filters()
         if "bypass" in self._metric_fn_list:  # --predict_only
             return
@@ -125,7 +147,11 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         }
         if self._summary is not None:
             metadata |= self._summary.to_dict()
+            metadata["counts"]["shortened"] = self._shortened_count
         dumped["metadata"] = metadata
+        for entry in dumped["metric_list"]:
+            if self.suite.is_corpus_score(entry["metric"]):
+                entry["aggregation"] = "corpus"
         return dumped
 
     def _corpus_score(self, key: str, scores: Sequence[float]) -> float:
@@ -135,6 +161,8 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         self, doc_ids: Sequence[int], responses: Sequence[str], scores: Sequence[Mapping[str, float]]
     ) -> None:
         everything = ranks.gather(list(zip(doc_ids, responses, scores, strict=True)))
+        shortened = ranks.gather([None if self._shortened is None else len(self._shortened)])
+        self._shortened_count = None if None in shortened else sum(shortened)
         everything.sort(key=lambda item: item[0])  # the bootstrap must not depend on the number of ranks
         self._summary = self.suite.summarise(
             [response for _, response, _ in everything],

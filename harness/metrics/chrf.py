@@ -104,7 +104,8 @@ def f_scores(statistics: FloatArray, *, beta: int, effective_order: bool) -> Flo
     recall = np.divide(matching, reference, out=np.full_like(matching, epsilon), where=reference > 0)
     if not effective_order:
         by_order = _f_beta(precision, recall, beta, where_zero=epsilon)
-        return 100 * by_order.sum(axis=1) / by_order.shape[1]
+        smoothed: FloatArray = 100 * by_order.sum(axis=1) / by_order.shape[1]
+        return smoothed
     present = (response > 0) & (reference > 0)
     orders = np.maximum(present.sum(axis=1), 1)
     mean_precision = (precision * present).sum(axis=1) / orders

@@ -1,0 +1,166 @@
+"""``harness eval`` evaluates a model: a thin front to stock lm-eval with defaults, resuming, and a table with intervals."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.plugins import Command
+
+_QA_PROMPT = "{{source}}\nAnswer:"
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="model folder or hub name")
+    what = parser.add_argument_group("what to evaluate on")
+    what.add_argument(
+        "--tasks", default="", help="tasks or groups, with commas between (default: kd_faithfulness)"
+    )
+    what.add_argument(
+        "--data", type=Path, metavar="FILE", help="your own jsonl, json, csv or parquet file, as a task"
+    )
+    what.add_argument(
+        "--source-field", metavar="NAME", help="its column with the text to summarise, or the question"
+    )
+    what.add_argument(
+        "--reference-field", metavar="NAME", help="its column with the reference, or a list of them"
+    )
+    what.add_argument(
+        "--prompt", metavar="TEMPLATE", help="prompt for --data; {{source}} stands for the text"
+    )
+    what.add_argument(
+        "--qa", action="store_true", help="--data holds questions: short answers count as answers"
+    )
+    what.add_argument("--data-dir", type=Path, metavar="PATH", help="local copy of the tasks' data")
+    what.add_argument(
+        "--limit", type=int, metavar="N", help="only the first N documents of each task; for trials"
+    )
+    what.add_argument("--num-fewshot", type=int, metavar="N", help="solved examples in the prompt")
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--metrics", metavar="NAMES", help="metric families, with commas between (default: the task's own)"
+    )
+    how.add_argument(
+        "--metadata", metavar="JSON", help="further options of the tasks and metrics, as one JSON object"
+    )
+    how.add_argument("--chat", action="store_true", help="wrap prompts in the model's chat template")
+    how.add_argument("--backend", default="hf", help="model backend of lm-eval (default: hf)")
+    how.add_argument(
+        "--model-args",
+        default="",
+        metavar="K=V,...",
+        help="further arguments of the backend, e.g. dtype=bfloat16",
+    )
+    how.add_argument("--batch-size", default="16", help="prompts at once, or auto (default: 16)")
+    how.add_argument("--device", help="torch device (default: the accelerator, else the processor)")
+    how.add_argument(
+        "--output",
+        type=Path,
+        default=Path("results"),
+        metavar="DIR",
+        help="results folder (default: results)",
+    )
+    how.add_argument(
+        "--fresh", action="store_true", help="ask the model again instead of resuming from kept responses"
+    )
+    how.add_argument("--dry-run", action="store_true", help="print the lm_eval command and stop")
+
+
+def _run(arguments: Namespace) -> int:
+    from harness.lmeval.run import check_model, command_line, evaluate
+    from harness.lmeval.table import summary_table
+
+    request = _request(arguments)
+    check_model(request)
+    print(command_line(request), flush=True)
+    if arguments.dry_run:
+        return 0
+    folder = evaluate(request)
+    print(f"\n{summary_table(folder)}\nresults: {folder}")
+    return 0
+
+
+def _request(arguments: Namespace) -> Any:
+    from harness.lmeval.run import EvalRequest, all_task_names
+
+    _check(arguments)
+    tasks = ["kd_custom_factual"] if arguments.data else [name for name in arguments.tasks.split(",") if name]
+    tasks = tasks or ["kd_faithfulness"]
+    if arguments.chat:  # our tasks have a variant whose prompt suits instruct models
+        ours = all_task_names()
+        tasks = [f"{name}_chat" if f"{name}_chat" in ours else name for name in tasks]
+    batch_size = arguments.batch_size
+    return EvalRequest(
+        model=arguments.backend,
+        model_args={"pretrained": arguments.model} | _model_args(arguments.model_args),
+        tasks=tuple(tasks),
+        output_path=arguments.output,
+        batch_size=int(batch_size) if batch_size.isdigit() else batch_size,
+        device=arguments.device,
+        limit=arguments.limit,
+        num_fewshot=arguments.num_fewshot,
+        apply_chat_template=arguments.chat,
+        metadata=_metadata(arguments),
+        response_cache=None if arguments.fresh else arguments.output / ".responses",
+    )
+
+
+def _check(arguments: Namespace) -> None:
+    problems = []
+    if arguments.data and (arguments.tasks or arguments.data_dir):
+        problems.append("--data is a task of its own and cannot stand beside --tasks or --data-dir")
+    if arguments.data and not arguments.data.exists():
+        problems.append(f"--data {arguments.data}: no such file")
+    for option in ("source_field", "reference_field", "prompt", "qa"):
+        if getattr(arguments, option) and not arguments.data:
+            problems.append(f"--{option.replace('_', '-')} describes --data, which is not given")
+    if arguments.limit is not None and arguments.limit < 1:
+        problems.append(f"--limit {arguments.limit} leaves no document")
+    if not (
+        arguments.batch_size.isdigit() and int(arguments.batch_size)
+    ) and not arguments.batch_size.startswith("auto"):
+        problems.append(f"--batch-size {arguments.batch_size} is neither a positive number nor auto")
+    HarnessError.raise_for(problems, "`harness eval --help` explains the options.")
+
+
+def _metadata(arguments: Namespace) -> dict[str, Any]:
+    metadata: dict[str, Any] = {}
+    if arguments.metadata:
+        try:
+            metadata = dict(json.loads(arguments.metadata))
+        except (ValueError, TypeError) as error:
+            raise HarnessError(
+                f"--metadata is not a JSON object: {error}", "For example: '{\"n_documents\": 100}'."
+            ) from None
+    if arguments.metrics:
+        metadata["metrics"] = arguments.metrics.split(",")
+    if local := arguments.data or arguments.data_dir:
+        metadata["data_dir"] = str(local)
+    if arguments.qa:
+        metadata |= {"answer_min_words": 0, "prompt": _QA_PROMPT}
+    if arguments.prompt:
+        metadata["prompt"] = arguments.prompt
+    for option in ("source_field", "reference_field"):
+        if column := getattr(arguments, option):
+            metadata[option] = column
+    return metadata
+
+
+def _model_args(text: str) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in text.split(",") if pair]
+    HarnessError.raise_for(
+        [f"--model-args: {key!r} has no value" for key, equals, _ in pairs if not equals],
+        "Write key=value,key=value.",
+    )
+    return {key.strip(): value for key, _, value in pairs}
+
+
+COMMAND = Command(
+    name="eval",
+    help="evaluate a model's faithfulness",
+    add_arguments=_add_arguments,
+    run=_run,
+)
