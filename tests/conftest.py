@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+# Sums in one order, whatever process makes them: weights are compared bit by bit. Read when torch is first imported.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # The libraries read these when they are imported, and so do the processes that tests start.
