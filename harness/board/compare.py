@@ -28,7 +28,7 @@ class Comparison:
         key, found, p = self.keys[0], self.differences[0], self.adjusted_p[0]
         scale = 100 if percent else 1
         change = f"{scale * found.delta:+.1f} points, 95% interval {interval_text(found, scale)}"
-        tested = f"{found.test}, p = {format_p(p)} after Holm over {len(self.keys)} scores, n = {found.n}"
+        tested = f"{found.test}, p {format_p(p)} after Holm over {len(self.keys)} scores, n = {found.n}"
         if p <= ALPHA:
             better = "higher" if found.delta > 0 else "lower"
             return f"{candidate} is {better} than {baseline} on {key}: {change} ({tested})."
@@ -44,8 +44,8 @@ def interval_text(found: Difference, scale: float) -> str:
 
 
 def format_p(p: float) -> str:
-    """A p-value as printed."""
-    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+    """A p-value as printed after the letter p."""
+    return "< 0.0001" if p < 1e-4 else f"= {p:.4f}"
 
 
 def compare(baseline: Record, candidate: Record, keys: Sequence[str]) -> Comparison:

@@ -114,7 +114,7 @@ def comparison_table(comparison: Comparison) -> str:
         tally = "" if found.wins is None else f"{found.wins} / {found.losses}"
         lines.append(
             f"| `{key}` | {factor * found.delta:+.1f} | {interval_text(found, factor)} | {found.test} "
-            f"| {format_p(p)} | {tally} | {factor * found.detectable():.1f} |"
+            f"| {format_p(p).removeprefix('= ')} | {tally} | {factor * found.detectable():.1f} |"
         )
     return "\n".join(lines)
 
