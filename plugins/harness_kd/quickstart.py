@@ -78,10 +78,14 @@ def run(settings: Quickstart, say: Callable[[str], None] = print) -> Path:
     Raises:
         HarnessError: If the folder holds a quickstart with other settings.
     """
+    import torch
+
     from harness.newsworld.models import path
     from harness_kd.train import train
 
     _claim(settings)
+    # models this small gain nothing from more threads, lose much on a busy machine, and so give the same weights on any
+    torch.set_num_threads(1)
     started = time.monotonic()
     say(f"Student and teacher: the shipped news-world models. Everything goes to {settings.output}/\n")
     plans = {
