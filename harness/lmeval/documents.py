@@ -1,19 +1,11 @@
 """Documents of a task: rows of any layout become one form, and every row that does not is reported.
 
 A document has ``id``, ``references``, ``reference`` (the first of them) and the text fields that the task's YAML maps,
-usually ``source``:
-
-    metadata:
-      fields:
-        source: [article, document]       # the first of these columns that the data has
-        references: [highlights, [summary1, summary2, summary3]]   # an inner list: all of these together
-
-A dotted name reaches into a nested column (``context.contexts``).
+usually ``source``; `harness.lmeval.mapping` says how a field is mapped.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,9 +14,9 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.files import canonical_json, sha256_bytes
-from harness.lmeval.sources import Row, read_hub, read_local
+from harness.lmeval.mapping import Candidate, Row, as_references, as_text, find, spell, strip_marks
+from harness.lmeval.sources import read_hub, read_local
 
-Candidate = str | Sequence[str]
 NEWS_WORLD = "newsworld"
 LOCAL = "local"
 _SHOWN = 5
@@ -49,6 +41,8 @@ class DataSpec:
     """Splits a reference cell that is one string into several references."""
     sentence_marks: tuple[str, str] | None = None
     """Marks around each sentence, such as ``<t>`` and ``</t>``; sentences then get their own lines."""
+    merge: bool = False
+    """Rows that differ in the reference alone are one document."""
     n_documents: int = 1000
     """Size of the generated news-world data."""
     seed: int = 0
@@ -65,7 +59,7 @@ class Documents:
     file_sha256: str | None
     """Of the local file, where there is one."""
     sha256: str
-    """Of the documents after mapping, so that the same data from the hub and from a file have the same hash."""
+    """Of the documents' texts, so that the same data from the hub and from a file have the same hash."""
     rows_read: int
     dropped: dict[str, int]
     """Reason -> number of rows left out."""
@@ -93,7 +87,8 @@ def load(spec: DataSpec) -> Documents:
         raise HarnessError(
             f"{source}: no usable document in {len(rows)} rows", "Give data with non-empty texts."
         )
-    digest = sha256_bytes("\n".join(map(canonical_json, documents)).encode())
+    texts = ({name: value for name, value in document.items() if name != "id"} for document in documents)
+    digest = sha256_bytes("\n".join(map(canonical_json, texts)).encode())
     return Documents(
         rows=documents,
         source=source,
@@ -106,12 +101,8 @@ def load(spec: DataSpec) -> Documents:
 
 def _read(spec: DataSpec) -> tuple[Sequence[Row], str, str | None]:
     if spec.data_dir:
-        needed = [name for name in spec.fields if name != "id"]
-
-        def suits(row: Row) -> bool:
-            return all(_find(row, spec.fields[name]) is not None for name in needed)
-
-        rows, name, digest = read_local(Path(spec.data_dir).expanduser(), split=spec.split, suits=suits)
+        folder = Path(spec.data_dir).expanduser()
+        rows, name, digest = read_local(folder, split=spec.split, missing=lambda row: _missing(row, spec))
         return rows, f"local:{name}", digest
     if spec.path == NEWS_WORLD:
         from harness.newsworld import rows as make_rows
@@ -138,10 +129,10 @@ def _map_rows(rows: Iterable[Row], spec: DataSpec, source: str) -> tuple[list[di
     dropped: Counter[str] = Counter()
     problems: list[str] = []
     for number, row in enumerate(rows, start=1):
-        missing = [name for name in spec.fields if name != "id" and _find(row, spec.fields[name]) is None]
-        if missing:
-            wanted = "; ".join(f"{name}: one of {_spell(spec.fields[name])}" for name in missing)
-            problems.append(f"{source}, row {number}: no field for {wanted} (it has: {', '.join(row)})")
+        if missing := _missing(row, spec):
+            problems.append(
+                f"{source}, row {number}: no field for {', '.join(missing)}; it has: {', '.join(row)}"
+            )
             continue
         document = _document(row, number, spec)
         empty = [name for name, value in document.items() if not value]
@@ -153,75 +144,36 @@ def _map_rows(rows: Iterable[Row], spec: DataSpec, source: str) -> tuple[list[di
         shown = "\n  - ".join([f"{len(problems)} rows lack a field; the first:", *problems[:_SHOWN]])
         remedy = "Rename the column, or name it: --metadata source_field=NAME reference_field=NAME."
         raise HarnessError(problems[0] if len(problems) == 1 else shown, remedy)
-    return documents, dropped
+    return (_merged(documents) if spec.merge else documents), dropped
+
+
+def _missing(row: Row, spec: DataSpec) -> list[str]:
+    """The fields that the row lacks, with the columns that may hold them."""
+    lacking = [name for name in spec.fields if name != "id" and find(row, spec.fields[name]) is None]
+    return [f"{name} ({spell(spec.fields[name])})" for name in lacking]
 
 
 def _document(row: Row, number: int, spec: DataSpec) -> dict[str, Any]:
-    identifier = _find(row, spec.fields.get("id", ("id",)))
+    identifier = find(row, spec.fields.get("id", ("id",)))
     document: dict[str, Any] = {"id": str(number if identifier is None else identifier)}
     for name, candidates in spec.fields.items():
         if name not in ("id", "references"):
-            document[name] = _clean(as_text(_find(row, candidates)), spec)
-    references = _as_references(_find(row, spec.fields["references"]), spec.separator)
-    document["references"] = [text for reference in references if (text := _clean(reference, spec))]
+            document[name] = strip_marks(as_text(find(row, candidates)), spec.sentence_marks)
+    references = as_references(find(row, spec.fields["references"]), spec.separator)
+    document["references"] = [
+        text for reference in references if (text := strip_marks(reference, spec.sentence_marks))
+    ]
     document["reference"] = document["references"][0] if document["references"] else ""
     return document
 
 
-def _find(row: Row, candidates: Sequence[Candidate]) -> Any:
-    """The value of the first candidate that the row has; None if it has none."""
-    for candidate in candidates:
-        if isinstance(candidate, str):
-            value = _reach(row, candidate)
-        else:
-            values = [value for name in candidate if (value := _reach(row, name)) is not None]
-            value = values or None
-        if value is not None:
-            return value
-    return None
-
-
-def _reach(row: Row, path: str) -> Any:
-    if path in row:
-        return row[path]
-    value: Any = row
-    for step in path.split("."):
-        if not isinstance(value, Mapping) or step not in value:
-            return None
-        value = value[step]
-    return value
-
-
-def as_text(value: Any) -> str:
-    """One text of a cell: a string, a list of paragraphs, or titled paragraphs in either of HotpotQA's two layouts."""
-    if isinstance(value, Mapping) and {"title", "sentences"} <= value.keys():
-        value = list(zip(value["title"], value["sentences"], strict=True))
-    if isinstance(value, list | tuple):
-        return "\n".join(_paragraph(item) for item in value)
-    return str(value)
-
-
-def _paragraph(item: Any) -> str:
-    if isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[1], list | tuple):
-        title, sentences = item
-        return f"{title}: {''.join(sentences).strip()}"
-    return as_text(item)
-
-
-def _as_references(value: Any, separator: str | None) -> list[str]:
-    if isinstance(value, list | tuple):
-        return [as_text(item) for item in value]
-    text = as_text(value)
-    return text.split(separator) if separator else [text]
-
-
-def _clean(text: str, spec: DataSpec) -> str:
-    if spec.sentence_marks and spec.sentence_marks[0] in text:
-        start, end = map(re.escape, spec.sentence_marks)
-        sentences = re.findall(rf"{start}(.*?){end}", text, re.DOTALL)
-        text = "\n".join(sentence.strip() for sentence in sentences)
-    return text.strip()
-
-
-def _spell(candidates: Sequence[Candidate]) -> str:
-    return ", ".join(c if isinstance(c, str) else "+".join(c) for c in candidates)
+def _merged(documents: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Documents that differ in their references alone become one with all of them."""
+    merged: dict[tuple[str, ...], dict[str, Any]] = {}
+    for document in documents:
+        texts = tuple(
+            value for name, value in document.items() if name not in ("id", "reference", "references")
+        )
+        first = merged.setdefault(texts, document)
+        first["references"] = list(dict.fromkeys([*first["references"], *document["references"]]))
+    return list(merged.values())

@@ -1,6 +1,7 @@
-"""What a task reads from its metadata: the YAML's own, overridden by ``--metadata``.
+"""What a task is told: the ``factual`` block of its YAML, overridden key by key by ``--metadata``.
 
-lm-eval merges the model's arguments into the same mapping, so an unknown key cannot be an error; one that is nearly a known key is.
+lm-eval merges the model's arguments into the metadata, so an unknown key cannot be an error; one that is nearly a known key
+is.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from harness.metrics.suite import Bootstrap, Suite
 
 _KNOWN_KEYS = frozenset(
     """version config_source metrics answer_min_words refusals n_resamples bootstrap_seed prompt chat
-    data_dir fields source_field reference_field separator sentence_marks n_documents data_seed""".split()
+    data_dir fields source_field reference_field separator sentence_marks merge n_documents data_seed""".split()
 )
 
 
@@ -47,7 +48,7 @@ def parse(config: Mapping[str, Any]) -> TaskOptions:
     Raises:
         HarnessError: If a key is misspelt or a value has the wrong type; all of them at once.
     """
-    metadata: dict[str, Any] = dict(config.get("metadata") or {})
+    metadata: dict[str, Any] = {**(config.get("factual") or {}), **(config.get("metadata") or {})}
     _refuse_misspelt(metadata)
     families = _names(metadata.get("metrics", ()))
     rule = AnswerRule(
@@ -93,6 +94,7 @@ def _data_spec(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> DataSp
         fields=columns,
         separator=metadata.get("separator"),
         sentence_marks=(marks[0], marks[1]) if marks else None,
+        merge=bool(metadata.get("merge", False)),
         n_documents=_whole_number(metadata, "n_documents", 1000),
         seed=_whole_number(metadata, "data_seed", 0),  # "seed" is an argument of some model backends,
     )

@@ -7,25 +7,22 @@ then by the split's name; where that leaves a choice, the choice is the user's.
 from __future__ import annotations
 
 import csv
-import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from harness.errors import HarnessError
 from harness.files import iter_jsonl, sha256_bytes, sha256_file
+from harness.lmeval.mapping import Row
 
-Row = Mapping[str, Any]
 
-
-def read_local(path: Path, *, split: str, suits: Callable[[Row], bool]) -> tuple[list[Row], str, str]:
+def read_local(path: Path, *, split: str, missing: Callable[[Row], list[str]]) -> tuple[list[Row], str, str]:
     """Read the rows of a file, or of the fitting file in a folder.
 
     Args:
         path: A file, a folder of files, or a folder written by ``datasets.save_to_disk``.
         split: Name of the wanted split, such as ``test``.
-        suits: Whether a row has the fields that the task needs; decides between the files of a folder.
+        missing: The fields that the task needs and a row lacks; decides between the files of a folder.
 
     Returns:
         The rows, the name of what was read (without its folder), and its SHA-256.
@@ -39,7 +36,7 @@ def read_local(path: Path, *, split: str, suits: Callable[[Row], bool]) -> tuple
         return list(_rows(path)), path.name, sha256_file(path)
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         return _saved_dataset(path, split)
-    files = _fitting_files(path, split, suits)
+    files = _fitting_files(path, split, missing)
     rows = [row for file in files for row in _rows(file)]
     digest = (
         sha256_file(files[0]) if len(files) == 1 else sha256_bytes("".join(map(sha256_file, files)).encode())
@@ -47,15 +44,16 @@ def read_local(path: Path, *, split: str, suits: Callable[[Row], bool]) -> tuple
     return rows, "+".join(file.name for file in files), digest
 
 
-def _fitting_files(folder: Path, split: str, suits: Callable[[Row], bool]) -> list[Path]:
+def _fitting_files(folder: Path, split: str, missing: Callable[[Row], list[str]]) -> list[Path]:
     candidates = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in _READERS)
-    fitting = [file for file in candidates if _first_row_suits(file, suits)]
+    lacking = {file: _lacking(file, missing) for file in candidates}
+    fitting = [file for file in candidates if not lacking[file]]
     named = [file for file in fitting if split in file.stem.lower()]
     chosen = named or fitting
     if not chosen:
-        listed = ", ".join(p.name for p in candidates[:8]) or "none"
+        listed = [f"{file.name} lacks {', '.join(lacking[file])}" for file in candidates[:8]]
         raise HarnessError(
-            f"{folder}: no file holds the fields that the task needs (data files there: {listed})",
+            f"{folder}: no file holds what the task needs: {'; '.join(listed) or 'there are no data files'}",
             "Point data_dir at the right file, or name its columns: --metadata source_field=NAME reference_field=NAME.",
         )
     if len(chosen) > 1 and not _are_shards(chosen):
@@ -66,11 +64,13 @@ def _fitting_files(folder: Path, split: str, suits: Callable[[Row], bool]) -> li
     return chosen
 
 
-def _first_row_suits(file: Path, suits: Callable[[Row], bool]) -> bool:
+def _lacking(file: Path, missing: Callable[[Row], list[str]]) -> list[str]:
+    """The fields that the file's first row lacks; that it cannot be read counts as one."""
     try:
-        return any(suits(row) for row in itertools.islice(_rows(file), 1))
+        first = next(_rows(file), None)
     except HarnessError:
-        return False  # some other file of the folder; if it is the only one, "no file fits" names it
+        return ["rows that can be read"]
+    return ["rows"] if first is None else missing(first)
 
 
 def _are_shards(files: list[Path]) -> bool:

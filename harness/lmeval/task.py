@@ -55,8 +55,9 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
         own = dict(config or {})
-        own.pop("class", None)  # the registry's key; TaskConfig refuses it
         self.options = parse(own)
+        for key in ("class", "factual"):  # TaskConfig refuses keys that are not its own
+            own.pop(key, None)
         self.suite = self.options.suite
         self._summary: Summary | None = None
         self._ragged_keys: frozenset[str] = frozenset()

@@ -12,6 +12,9 @@ from harness.metrics.base import Metric
 FAMILIES: Mapping[str, str] = {
     "rouge": "harness.metrics.rouge",
     "chrf": "harness.metrics.chrf",
+    "meteor": "harness.metrics.meteor",
+    "meteor_nosyn": "harness.metrics.meteor_nosyn",
+    "bertscore": "harness.metrics.bertscore",
     "surface": "harness.metrics.surface",
     "oracle": "harness.metrics.oracle",
 }

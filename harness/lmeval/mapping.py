@@ -1,0 +1,85 @@
+"""From rows of any layout to documents: which columns hold what.
+
+A field is mapped by a list of candidates, of which the first that a row has is taken:
+
+* ``article``: a column; ``context.contexts``: a part of a nested column;
+* ``input|head`` and ``input|tail``: a column's first line, and what follows it;
+* ``[summary1, summary2, summary3]``: all of these together, for references.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+Candidate = str | Sequence[str]
+
+_PARTS = {"head": 0, "tail": 2}
+
+
+def find(row: Row, candidates: Sequence[Candidate]) -> Any:
+    """The value of the first candidate that the row has; None if it has none."""
+    for candidate in candidates:
+        if isinstance(candidate, str):
+            value = _reach(row, candidate)
+        else:
+            values = [value for name in candidate if (value := _reach(row, name)) is not None]
+            value = values or None
+        if value is not None:
+            return value
+    return None
+
+
+def _reach(row: Row, candidate: str) -> Any:
+    path, _, part = candidate.partition("|")
+    value: Any = row
+    for step in [path] if path in row else path.split("."):
+        if not isinstance(value, Mapping) or step not in value:
+            return None
+        value = value[step]
+    return value.partition("\n")[_PARTS[part]] if part and isinstance(value, str) else value
+
+
+def spell(candidates: Sequence[Candidate]) -> str:
+    """The candidates for an error message."""
+    return ", ".join(c if isinstance(c, str) else "+".join(c) for c in candidates)
+
+
+def as_text(value: Any) -> str:
+    """One text of a cell: a string, a list of paragraphs, or titled paragraphs in either of HotpotQA's two layouts."""
+    if isinstance(value, Mapping) and {"title", "sentences"} <= value.keys():
+        value = list(zip(value["title"], value["sentences"], strict=True))
+    if isinstance(value, list | tuple):
+        return "\n".join(_paragraph(item) for item in value)
+    return str(value)
+
+
+def _paragraph(item: Any) -> str:
+    if isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[1], list | tuple):
+        title, sentences = item
+        return f"{title}: {''.join(sentences).strip()}"
+    return as_text(item)
+
+
+def as_references(value: Any, separator: str | None) -> list[str]:
+    """The distinct references of a cell, or of several cells, in order.
+
+    Args:
+        value: A string, or a list of strings and lists.
+        separator: Splits strings into several references; None for never.
+    """
+    if isinstance(value, list | tuple):
+        found = [reference for item in value for reference in as_references(item, separator)]
+    else:
+        found = as_text(value).split(separator) if separator else [as_text(value)]
+    return list(dict.fromkeys(text.strip() for text in found))
+
+
+def strip_marks(text: str, marks: tuple[str, str] | None) -> str:
+    """The text with each marked sentence on a line of its own, where it has such marks."""
+    if marks and marks[0] in text:
+        start, end = map(re.escape, marks)
+        text = "\n".join(sentence.strip() for sentence in re.findall(f"{start}(.*?){end}", text, re.DOTALL))
+    return text.strip()

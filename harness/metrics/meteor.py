@@ -1,0 +1,178 @@
+"""METEOR (Lavie and Agarwal, 2007), equal to nltk's, with WordNet synonyms or, under another name, without.
+
+Words are aligned in three stages, each on what the one before left over: the same word, the same Porter stem, a WordNet
+synonym (of the stem, as in nltk). The score is the weighted harmonic mean of precision and recall, lowered by the
+fragmentation of the alignment. nltk looks every word up again for every pair; here stems and synonyms are kept, so a corpus
+costs little more than its vocabulary.
+
+Source: nltk 3.10.4, nltk/translate/meteor_score.py; tokens by `nltk.tokenize.wordpunct_tokenize`, which needs no download
+(nltk leaves tokens to the caller). WordNet is never optional for the name `meteor`: without it scores are lower, and
+nothing would show why.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.metrics.base import Sample
+
+OPTIONS: Mapping[str, Any] = {"wordnet": "wordnet"}
+
+_ALPHA, _BETA, _GAMMA = 0.9, 3.0, 0.5
+_TOKEN = re.compile(r"\w+|[^\w\s]+")  # nltk's wordpunct_tokenize
+_WORDNET_FILES = ("data.noun", "index.noun", "noun.exc", "lexnames")
+
+Synonyms = Callable[[str], frozenset[str]]
+
+
+class Meteor:
+    """METEOR in 0..1; with several references the best one counts.
+
+    Args:
+        synonyms: Single-word synonyms of a lower-case word; None leaves the third stage out and names the score ``meteor_nosyn``.
+        source: What the synonyms come from, for the signature.
+    """
+
+    def __init__(self, synonyms: Synonyms | None, *, source: str = "none") -> None:
+        self._name = "meteor" if synonyms else "meteor_nosyn"
+        self._synonyms = lru_cache(maxsize=100_000)(synonyms) if synonyms else None
+        self._stem = lru_cache(maxsize=100_000)(_porter_stem)
+        self._source = source
+
+    @property
+    def keys(self) -> dict[str, bool | None]:
+        """See `harness.metrics.base.Metric`."""
+        return {self._name: True}
+
+    def score(self, samples: Sequence[Sample]) -> list[dict[str, float]]:
+        """See `harness.metrics.base.Metric`."""
+        return [
+            {self._name: max(self.pair(sample.response, reference) for reference in sample.references)}
+            for sample in samples
+        ]
+
+    def signature(self, key: str) -> str:
+        """See `harness.metrics.base.Metric`."""
+        return (
+            f"{key}|alpha:{_ALPHA}|beta:{_BETA:g}|gamma:{_GAMMA}|case:lower|tok:wordpunct|stem:porter|syn:{self._source}"
+            "|refs:best|version:1"
+        )
+
+    def pair(self, response: str, reference: str) -> float:
+        """METEOR of one response against one reference."""
+        return self.tokens(_TOKEN.findall(response.lower()), _TOKEN.findall(reference.lower()))
+
+    def tokens(self, response: Sequence[str], reference: Sequence[str]) -> float:
+        """METEOR of lower-case tokens."""
+        matches = self._align(response, reference)
+        if not matches:
+            return 0.0
+        precision, recall = len(matches) / len(response), len(matches) / len(reference)
+        mean = precision * recall / (_ALPHA * precision + (1 - _ALPHA) * recall)
+        fragmentation: float = (_chunks(matches) / len(matches)) ** _BETA
+        return mean * (1 - _GAMMA * fragmentation)
+
+    def _align(self, response: Sequence[str], reference: Sequence[str]) -> list[tuple[int, int]]:
+        """(response position, reference position) of each aligned pair, by response position."""
+        ours, theirs = dict(enumerate(response)), dict(enumerate(reference))
+        matches = _match(ours, theirs, lambda word: (word,))
+        ours, theirs = ({i: self._stem(word) for i, word in words.items()} for words in (ours, theirs))
+        matches += _match(ours, theirs, lambda word: (word,))
+        if self._synonyms:
+            find = self._synonyms
+            matches += _match(ours, theirs, lambda word: find(word) | {word})
+        return sorted(matches)
+
+
+def _match(
+    ours: dict[int, str], theirs: dict[int, str], equals: Callable[[str], Sequence[str] | frozenset[str]]
+) -> list[tuple[int, int]]:
+    """Align from the end: each of our words with the last free word of theirs that equals it; both are taken out."""
+    positions: defaultdict[str, list[int]] = defaultdict(list)
+    for j, word in theirs.items():
+        positions[word].append(j)
+    matches = []
+    for i in reversed(list(ours)):
+        free = [positions[word] for word in equals(ours[i]) if positions.get(word)]
+        if free:
+            j = max(free, key=lambda stack: stack[-1]).pop()
+            matches.append((i, j))
+            del ours[i], theirs[j]
+    return matches
+
+
+def _chunks(matches: Sequence[tuple[int, int]]) -> int:
+    """Runs of matches that are adjacent in both texts."""
+    steps = pairwise(matches)
+    return 1 + sum((i + 1, j + 1) != following for (i, j), following in steps)
+
+
+def _porter_stem(word: str) -> str:
+    return str(_porter().stem(word))
+
+
+@lru_cache(maxsize=1)
+def _porter() -> Any:
+    from nltk.stem.porter import PorterStemmer
+
+    return PorterStemmer()
+
+
+def wordnet_synonyms(place: str) -> tuple[Synonyms, str]:
+    """Synonyms from WordNet.
+
+    Args:
+        place: Name of an nltk corpus (``wordnet``, ``wordnet31``, ``wordnet2022``: Open English WordNet), or a folder in WordNet's
+            own format (``data.noun``, ...), such as a release of Open English WordNet.
+
+    Returns:
+        The look-up, and the name and version for the signature.
+
+    Raises:
+        HarnessError: If there is no WordNet at that place.
+    """
+    reader = _reader(place)
+
+    def synonyms(word: str) -> frozenset[str]:
+        names = (lemma.name() for synset in reader.synsets(word) for lemma in synset.lemmas())
+        return frozenset(name for name in names if "_" not in name)
+
+    name = Path(place).name if Path(place).is_dir() else place
+    return synonyms, f"{name}-{reader.get_version() or 'unknown'}"
+
+
+def _reader(place: str) -> Any:
+    import nltk
+    from nltk.corpus.reader import WordNetCorpusReader
+
+    folder = Path(place).expanduser()
+    remedy = (
+        f"Run `python -m nltk.downloader {place if folder.name == place else 'wordnet'}`, or name a local copy with "
+        "--metadata wordnet=FOLDER (its files: data.noun, ...), or use the metric meteor_nosyn, which has no synonyms."
+    )
+    if folder.is_dir():
+        missing = [name for name in _WORDNET_FILES if not (folder / name).is_file()]
+        if missing:
+            raise HarnessError(
+                f"METEOR: {folder} is no WordNet folder: it has no {', '.join(missing)}", remedy
+            )
+        return WordNetCorpusReader(nltk.data.FileSystemPathPointer(str(folder)), None)
+    try:
+        reader = getattr(nltk.corpus, place)
+        reader.ensure_loaded()
+    except (LookupError, AttributeError) as error:
+        raise HarnessError(f"METEOR needs WordNet, and {place!r} is not on this machine", remedy) from error
+    return reader
+
+
+def from_options(options: Mapping[str, Any]) -> Meteor:
+    """Build from task metadata; see `OPTIONS`."""
+    synonyms, source = wordnet_synonyms(str(options["wordnet"]))
+    return Meteor(synonyms, source=source)
