@@ -101,11 +101,12 @@ def _data_spec(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> DataSp
 
 
 def _data_dir(given: str | None, task: str) -> str | None:
-    """The data of this task: a subfolder or file named after it where there is one, so that one folder serves a group of tasks."""
+    """The task's own data: a subfolder or file named after it where there is one, so that one folder serves a group."""
     if given is None:
         return None
-    own = sorted(Path(given).expanduser().glob(f"{task}*"))
-    return str(next((path for path in own if path.stem == task), given))
+    name = task.removesuffix("_chat")
+    own = sorted(Path(given).expanduser().glob(f"{name}*"))
+    return str(next((path for path in own if path.stem == name), given))
 
 
 def _whole_number(metadata: Mapping[str, Any], key: str, default: int) -> int:

@@ -13,6 +13,7 @@ nothing would show why.
 from __future__ import annotations
 
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -150,12 +151,12 @@ def wordnet_synonyms(place: str) -> tuple[Synonyms, str]:
 
 def _reader(place: str) -> Any:
     import nltk
-    from nltk.corpus.reader import WordNetCorpusReader
 
     folder = Path(place).expanduser()
+    corpora = " ".join(dict.fromkeys(["wordnet", place] if folder.name == place else ["wordnet"]))
     remedy = (
-        f"Run `python -m nltk.downloader {place if folder.name == place else 'wordnet'}`, or name a local copy with "
-        "--metadata wordnet=FOLDER (its files: data.noun, ...), or use the metric meteor_nosyn, which has no synonyms."
+        f"Run `python -m nltk.downloader {corpora}`, or name a local copy with --metadata wordnet=FOLDER (its files: "
+        "data.noun, ...), or use the metric meteor_nosyn, which has no synonyms."
     )
     if folder.is_dir():
         missing = [name for name in _WORDNET_FILES if not (folder / name).is_file()]
@@ -163,13 +164,27 @@ def _reader(place: str) -> Any:
             raise HarnessError(
                 f"METEOR: {folder} is no WordNet folder: it has no {', '.join(missing)}", remedy
             )
-        return WordNetCorpusReader(nltk.data.FileSystemPathPointer(str(folder)), None)
+        return _read_folder(folder.resolve())
     try:
         reader = getattr(nltk.corpus, place)
         reader.ensure_loaded()
     except (LookupError, AttributeError) as error:
         raise HarnessError(f"METEOR needs WordNet, and {place!r} is not on this machine", remedy) from error
     return reader
+
+
+def _read_folder(folder: Path) -> Any:
+    import nltk
+    from nltk.corpus.reader import WordNetCorpusReader
+
+    class LocalWordNet(WordNetCorpusReader):  # type: ignore[misc]
+        def map_wn(self, version: str = "wordnet") -> None:
+            """No map to WordNet 3.0's synsets: it serves other languages, and needs WordNet 3.0 installed."""
+
+    nltk.data.path.append(str(folder))  # nltk reads only from folders that stand there
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The multilingual functions")
+        return LocalWordNet(nltk.data.FileSystemPathPointer(str(folder)), None)
 
 
 def from_options(options: Mapping[str, Any]) -> Meteor:
