@@ -1,0 +1,205 @@
+"""Local data of every layout, and what is said of bad data."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+
+from harness.errors import HarnessError
+from harness.lmeval.documents import DataSpec, load
+from tests.lmeval.conftest import write_rows
+
+FIELDS = {"source": ["article", "document"], "references": ["highlights", "summary"]}
+ROWS = [{"article": f"Article {i}.\nMore.", "highlights": f"Summary {i}"} for i in range(4)]
+
+
+def spec(path: Path, **settings: Any) -> DataSpec:
+    return DataSpec(**{"path": "org/name", "data_dir": str(path), "fields": FIELDS, **settings})
+
+
+def write_csv(path: Path) -> None:
+    with open(path, "w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, ["article", "highlights"])
+        writer.writeheader()
+        writer.writerows(ROWS)
+
+
+WRITERS = {
+    "rows.jsonl": lambda path: write_rows(path, ROWS),
+    "rows.json": lambda path: path.write_text(json.dumps(ROWS)),
+    "keyed.json": lambda path: path.write_text(json.dumps({f"k{i}": row for i, row in enumerate(ROWS)})),
+    "rows.csv": write_csv,
+    "rows.parquet": lambda path: datasets.Dataset.from_list(ROWS).to_parquet(path),
+    "saved": lambda path: datasets.Dataset.from_list(ROWS).save_to_disk(path),
+    "splits": lambda path: datasets.DatasetDict(
+        {"train": datasets.Dataset.from_list(ROWS[:1]), "test": datasets.Dataset.from_list(ROWS)}
+    ).save_to_disk(path),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_gives_the_same_documents_and_hash(tmp_path: Path, name: str) -> None:
+    reference = load(spec(write_rows(tmp_path / "reference.jsonl", ROWS)))
+    WRITERS[name](tmp_path / name)
+    found = load(spec(tmp_path / name))
+    assert [row["source"] for row in found.rows] == [row["article"] for row in ROWS]
+    assert [row["references"] for row in found.rows] == [[row["highlights"]] for row in ROWS]
+    assert found.sha256 == reference.sha256
+    assert found.file_sha256
+    assert (found.rows_read, found.dropped) == (4, {})
+    assert found.source == f"local:{name}"
+    assert str(tmp_path) not in json.dumps(found.provenance())
+
+
+def test_the_file_of_a_folder_is_found_by_its_fields_then_by_the_split(tmp_path: Path) -> None:
+    write_rows(tmp_path / "outputs_test.jsonl", [{"system": "x", "summary": "y"}])
+    write_rows(tmp_path / "train.jsonl", ROWS[:1])
+    write_rows(tmp_path / "test.jsonl", ROWS)
+    (tmp_path / "notes.json").write_text("[1, 2]")
+    (tmp_path / "broken.jsonl").write_text("{")
+    assert load(spec(tmp_path)).source == "local:test.jsonl"
+
+
+def test_shards_are_read_together_and_rivals_are_not(tmp_path: Path) -> None:
+    for i in range(2):
+        write_rows(tmp_path / f"test-0000{i}-of-00002.jsonl", ROWS[2 * i : 2 * i + 2])
+    assert load(spec(tmp_path)).rows_read == 4
+    write_rows(tmp_path / "test_new.jsonl", ROWS)
+    with pytest.raises(HarnessError, match="several files fit"):
+        load(spec(tmp_path))
+
+
+def test_rows_without_a_field_are_all_counted_and_the_first_named(tmp_path: Path) -> None:
+    rows = [*ROWS, *({"article": "x", "text": "y"} for _ in range(7))]
+    with pytest.raises(HarnessError) as caught:
+        load(spec(write_rows(tmp_path / "rows.jsonl", rows)))
+    problem = caught.value.problem
+    assert problem.startswith("7 rows lack a field")
+    assert (
+        "rows.jsonl, row 5: no field for references (highlights, summary); it has: article, text" in problem
+    )
+    assert "row 9" in problem
+    assert "row 10" not in problem
+    assert "reference_field=NAME" in caught.value.remedy
+
+
+def test_empty_texts_are_dropped_and_counted(tmp_path: Path) -> None:
+    rows = [*ROWS, {"article": " ", "highlights": "x"}, {"article": "x", "highlights": ""}]
+    found = load(spec(write_rows(tmp_path / "rows.jsonl", rows)))
+    assert (len(found.rows), found.rows_read) == (4, 6)
+    assert found.dropped == {"empty references": 1, "empty source": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("rows.jsonl", "", "no usable document in 0 rows"),
+        ("rows.jsonl", '{"article": "x"', "line 1"),
+        ("rows.json", '{"a": 1}', "expected a list of objects"),
+        ("rows.parquet", "no parquet", "cannot be read"),
+        ("rows.txt", "x", "unknown kind of file"),
+    ],
+)
+def test_unreadable_files_are_one_clear_error(tmp_path: Path, name: str, content: str, said: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(HarnessError) as caught:
+        load(spec(tmp_path / name))
+    assert name in caught.value.problem
+    assert said in str(caught.value)
+
+
+def test_missing_places_are_named(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="no data at"):
+        load(spec(tmp_path / "nowhere"))
+    with pytest.raises(HarnessError, match="there are no data files"):
+        load(spec(tmp_path))
+    datasets.DatasetDict({"train": datasets.Dataset.from_list(ROWS)}).save_to_disk(tmp_path / "saved")
+    with pytest.raises(HarnessError, match=r"no split 'test' \(it has: train\)"):
+        load(spec(tmp_path / "saved"))
+
+
+def test_without_a_hub_the_error_names_the_local_way(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="cannot load the data set org/name") as caught:
+        load(DataSpec(path="org/name", fields=FIELDS))
+    assert "data_dir=PATH" in caught.value.remedy
+
+
+def test_sentence_marks_become_lines(tmp_path: Path) -> None:
+    rows = [{"article": "x", "summary": "<t> one . </t>  <t> two . </t>"}]
+    found = load(spec(write_rows(tmp_path / "rows.jsonl", rows), sentence_marks=("<t>", "</t>")))
+    assert found.rows[0]["reference"] == "one .\ntwo ."
+
+
+def test_rows_of_one_source_become_one_document(tmp_path: Path) -> None:
+    """DialogSum's hub copy has a row per reference, its repository one row with three."""
+    many = [{"id": f"t_{i}", "article": "d", "summary": f"s{i}"} for i in (1, 2, 3)]
+    one = [{"id": "t", "article": "d", "s1": "s1", "s2": "s2", "s3": "s3"}]
+    fields = FIELDS | {"references": [["s1", "s2", "s3"], "summary"]}
+    found = [
+        load(spec(write_rows(tmp_path / name, rows), merge=True, fields=fields))
+        for name, rows in (("many.jsonl", many), ("one.jsonl", one))
+    ]
+    assert [row["references"] for row in found[0].rows] == [["s1", "s2", "s3"]]
+    assert found[0].sha256 == found[1].sha256
+
+
+def test_the_best_answer_comes_first_and_no_answer_twice(tmp_path: Path) -> None:
+    """TruthfulQA: lists on the hub, semicolons in the original csv."""
+    hub = [{"article": "q", "best": "b", "correct": ["a", "b", "c"]}]
+    table = [{"article": "q", "Best": "b", "Correct": "a; b; c"}]
+    fields = FIELDS | {"references": [["best", "correct"], ["Best", "Correct"]]}
+    for name, rows in (("hub.jsonl", hub), ("table.jsonl", table)):
+        found = load(spec(write_rows(tmp_path / name, rows), separator=";", fields=fields))
+        assert found.rows[0]["references"] == ["b", "a", "c"]
+
+
+def test_both_of_hotpotqas_layouts_give_titled_paragraphs(tmp_path: Path) -> None:
+    hub = {"title": ["T", "U"], "sentences": [["One. ", "Two."], ["Three."]]}
+    original = [["T", ["One. ", "Two."]], ["U", ["Three."]]]
+    rows = [{"article": context, "highlights": "x"} for context in (hub, original)]
+    found = [load(spec(write_rows(tmp_path / f"{i}.jsonl", [row]))) for i, row in enumerate(rows)]
+    assert found[0].rows[0]["source"] == "T: One. Two.\nU: Three."
+    assert found[0].sha256 == found[1].sha256
+
+
+def test_a_column_can_hold_a_query_and_a_text(tmp_path: Path) -> None:
+    rows = [{"input": "What?\nLine one.\nLine two.", "summary": "x"}]
+    fields = {"question": ["input|head"], "source": ["input|tail"], "references": ["summary"]}
+    found = load(spec(write_rows(tmp_path / "rows.jsonl", rows), fields=fields))
+    assert (found.rows[0]["question"], found.rows[0]["source"]) == ("What?", "Line one.\nLine two.")
+
+
+def test_the_news_world_is_made_to_measure() -> None:
+    settings = {"path": "newsworld", "fields": {"source": ["article"], "references": ["references"]}}
+    first, again, other = (load(DataSpec(**settings, n_documents=5, seed=seed)) for seed in (0, 0, 1))
+    assert first.sha256 == again.sha256 != other.sha256
+    assert first.source == "newsworld:test:n=5:seed=0"
+
+
+@pytest.mark.parametrize(
+    ("task", "folder", "count"),
+    [
+        ("kd_cnndm_factual", "realsumm", 100),
+        ("kd_xsum_factual", "lookback_lens", 1000),
+        ("kd_dialogsum_factual", "dialogsum", 500),
+        ("kd_hotpotqa_closed_factual", "hotpotqa", 7405),
+        ("kd_truthfulqa_factual", "truthfulqa", 817),
+        ("kd_pubmedqa_factual", "pubmedqa", 1000),
+    ],
+)
+def test_real_copies_are_read_as_they_are(
+    shared_data: Path, load_task: Any, task: str, folder: str, count: int
+) -> None:
+    loaded = load_task(task, data_dir=str(shared_data / folder))
+    assert len(loaded.eval_docs) == loaded.documents.rows_read == count
+    assert all(row["references"] for row in loaded.eval_docs)
+
+
+def test_a_copy_without_the_context_is_refused_by_name(shared_data: Path, load_task: Any) -> None:
+    with pytest.raises(HarnessError, match=r"hotpot_dev_v1_simplified\.json lacks source \(context\)"):
+        load_task("kd_hotpotqa_factual", data_dir=str(shared_data / "hotpotqa"))
