@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.board.scores import samples_of, statistics, suite_of
+from harness.board.scores import samples_of, suite_of
 from harness.errors import HarnessError
-from harness.metrics.suite import ScoreSummary
+from harness.metrics.suite import ScoreSummary, statistics_of
 from harness.records import Record
 from harness.stats import Difference, compare_means, compare_rates, compare_statistics, holm
 
@@ -81,8 +81,8 @@ def _difference(baseline: Record, candidate: Record, key: str) -> Difference:
     if suite.is_corpus_score(key):
         metric = suite.metric_of(key)
         return compare_statistics(
-            statistics(before, shared),
-            statistics(after, shared),
+            statistics_of(before[d] for d in shared),
+            statistics_of(after[d] for d in shared),
             lambda sums: metric.corpus_scores(key, sums),  # type: ignore[attr-defined]
         )
     columns = [before[d] for d in shared], [after[d] for d in shared]

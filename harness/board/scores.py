@@ -5,11 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-
 from harness.errors import HarnessError
-from harness.metrics import CorpusScore, Sample, Suite
-from harness.metrics.base import FloatArray
+from harness.metrics import Sample, Suite
 from harness.metrics.registry import build
 from harness.metrics.suite import ScoreSummary
 from harness.records import Record
@@ -37,13 +34,6 @@ def headline(record: Record, key: str) -> ScoreSummary | None:
     """One headline, recomputed from the samples; None where no sample carries the score."""
     values = list(samples_of(record, key).values())
     return suite_of(record.metrics).summarise_key(key, values) if values else None
-
-
-def statistics(values: dict[int, float], documents: list[int]) -> FloatArray:
-    """Counts behind corpus scores, float [n, k]."""
-    return np.array(
-        [s.statistics for d in documents if isinstance(s := values[d], CorpusScore)], dtype=np.float64
-    )
 
 
 def check_record(record: Record, path: Path) -> None:

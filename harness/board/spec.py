@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from harness.board.scores import check_record
 from harness.errors import HarnessError
 from harness.files import write_atomic
 from harness.records import Record, load_record
-from harness.records.record import dumps
 
 START, END = "<!-- LEADERBOARD_START -->", "<!-- LEADERBOARD_END -->"
 
@@ -39,7 +39,7 @@ class BoardSpec:
 
 def write_spec(spec: BoardSpec, path: Path) -> None:
     """Write a specification."""
-    write_atomic(path, dumps(asdict(spec)))
+    write_atomic(path, json.dumps(asdict(spec), indent=2, ensure_ascii=False) + "\n")
 
 
 def read_spec(path: Path) -> tuple[BoardSpec, dict[str, Record]]:
@@ -48,8 +48,6 @@ def read_spec(path: Path) -> tuple[BoardSpec, dict[str, Record]]:
     Raises:
         HarnessError: If anything is missing, damaged or edited.
     """
-    import json
-
     if not path.is_file():
         raise HarnessError(f"{path}: no such board specification", "Give the JSON file beside the board.")
     try:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError
+from harness.records.lm_eval_results import newest_results
 
 _ARROWS = {True: "↑", False: "↓", None: ""}
 
@@ -18,10 +18,7 @@ def summary_table(folder: Path) -> str:
     Raises:
         HarnessError: If the folder holds no results.
     """
-    newest = max(folder.glob("results_*.json"), default=None)
-    if newest is None:
-        raise HarnessError(f"{folder}: no results_*.json", "Give a folder that an evaluation wrote.")
-    results = json.loads(newest.read_text("utf-8"))
+    results = json.loads(newest_results(folder).read_text("utf-8"))
     rows: list[Sequence[str]] = [("task", "score", "", "value", "95% interval", "n")]
     notes: list[str] = []
     for task, config in results["configs"].items():

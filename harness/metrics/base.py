@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-import numpy as np
-from numpy.typing import NDArray
+from harness.stats.bootstrap import FloatArray
 
-FloatArray = NDArray[np.float64]
+__all__ = ["CorpusMetric", "CorpusScore", "FloatArray", "Metric", "Sample"]
 
 
 @dataclass(frozen=True, kw_only=True)

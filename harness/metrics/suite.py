@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -108,7 +108,7 @@ class Suite:
             return math.nan
         if isinstance(scores[0], CorpusScore):
             metric = cast(CorpusMetric, self._metric_of[key])
-            return float(metric.corpus_scores(key, _statistics(scores).sum(axis=0, keepdims=True))[0])
+            return float(metric.corpus_scores(key, statistics_of(scores).sum(axis=0, keepdims=True))[0])
         return math.fsum(scores) / len(scores)
 
     def metric_of(self, key: str) -> Metric:
@@ -162,11 +162,12 @@ class Suite:
             return bootstrap_interval(scores, **asdict(bootstrap))
         metric = cast(CorpusMetric, self._metric_of[key])
         return bootstrap_statistic(
-            _statistics(scores), lambda sums: metric.corpus_scores(key, sums), **asdict(bootstrap)
+            statistics_of(scores), lambda sums: metric.corpus_scores(key, sums), **asdict(bootstrap)
         )
 
 
-def _statistics(scores: Sequence[float]) -> FloatArray:
+def statistics_of(scores: Iterable[float]) -> FloatArray:
+    """Counts behind corpus scores, float [n, k]."""
     return np.array(
         [score.statistics for score in scores if isinstance(score, CorpusScore)], dtype=np.float64
     )

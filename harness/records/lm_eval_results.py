@@ -26,9 +26,7 @@ def from_lm_eval(folder: Path, *, model: str | None = None) -> list[Record]:
     Raises:
         HarnessError: If results or samples are missing, or documents are repeated or missing.
     """
-    newest = max(folder.glob("results_*.json"), default=None)
-    if newest is None:
-        raise HarnessError(f"{folder}: no results_*.json", "Give a folder that lm_eval --output_path wrote.")
+    newest = newest_results(folder)
     stamp = newest.stem.removeprefix("results_")
     results = _read_results(newest)
     records = []
@@ -38,6 +36,18 @@ def from_lm_eval(folder: Path, *, model: str | None = None) -> list[Record]:
             raise HarnessError(f"{path}: missing", "Run lm_eval again with --log_samples.")
         records.append(_record(results, task, list(iter_jsonl(path, allow_nan=True)), path, model))
     return records
+
+
+def newest_results(folder: Path) -> Path:
+    """The newest results file in a folder; lm-eval puts the time into its name.
+
+    Raises:
+        HarnessError: If there is none.
+    """
+    newest = max(folder.glob("results_*.json"), default=None)
+    if newest is None:
+        raise HarnessError(f"{folder}: no results_*.json", "Give a folder that lm_eval --output_path wrote.")
+    return newest
 
 
 def _read_results(path: Path) -> dict[str, Any]:

@@ -6,7 +6,6 @@ The file is JSON Lines: the header on the first line, then one sample a line in 
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -91,8 +90,3 @@ def load_record(path: Path) -> Record:
         **{**header, "metrics": tuple(header["metrics"])},
         samples=tuple(SampleRecord(**{**s, "references": tuple(s["references"])}) for s in samples),
     )
-
-
-def dumps(value: Any) -> str:
-    """JSON for people: indented, keys in order of insertion."""
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
