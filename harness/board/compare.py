@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.board.scores import samples_of, suite_of
 from harness.errors import HarnessError
 from harness.metrics.suite import ScoreSummary, statistics_of
 from harness.records import Record
+from harness.records.headlines import scorer_of, values_of
 from harness.stats import Difference, compare_means, compare_rates, compare_statistics, holm
 
 ALPHA = 0.05
@@ -71,19 +71,15 @@ def compare(baseline: Record, candidate: Record, keys: Sequence[str]) -> Compari
 
 
 def _difference(baseline: Record, candidate: Record, key: str) -> Difference:
-    before, after = samples_of(baseline, key), samples_of(candidate, key)
+    before, after = values_of(baseline, key), values_of(candidate, key)
     shared = sorted(set(before) & set(after))
     if not shared:
         raise HarnessError(
             f"no document has {key} in both records", "Choose a score that both runs computed."
         )
-    suite = suite_of(baseline.metrics)
-    if suite.is_corpus_score(key):
-        metric = suite.metric_of(key)
+    if scorer := scorer_of(baseline, key):
         return compare_statistics(
-            statistics_of(before[d] for d in shared),
-            statistics_of(after[d] for d in shared),
-            lambda sums: metric.corpus_scores(key, sums),  # type: ignore[attr-defined]
+            statistics_of(before[d] for d in shared), statistics_of(after[d] for d in shared), scorer
         )
     columns = [before[d] for d in shared], [after[d] for d in shared]
     is_rate = all(value in (0.0, 1.0) for column in columns for value in column)

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from harness.board.compare import Comparison, compare, format_p, interval_text, overlaps
-from harness.board.scores import headline
 from harness.metrics.suite import ScoreSummary
 from harness.records import Record
 
@@ -22,7 +21,7 @@ _ALWAYS = ("answer_rate", "length", "coverage", "density")
 def render(spec: BoardSpec, records: Mapping[str, Record]) -> str:
     """Everything between the markers, ending in a newline."""
     found = {
-        label: {key: headline(record, key) for key in (*spec.columns, *_ALWAYS)}
+        label: {key: record.summary(key) for key in (*spec.columns, *_ALWAYS)}
         for label, record in records.items()
     }
     parts = [_table(spec, records, found), _comparisons(spec, records)]

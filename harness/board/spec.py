@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.board.markdown import render
-from harness.board.scores import check_record
 from harness.errors import HarnessError
 from harness.files import write_atomic
 from harness.records import Record, load_record
+from harness.records.headlines import check_record
 
 START, END = "<!-- LEADERBOARD_START -->", "<!-- LEADERBOARD_END -->"
 

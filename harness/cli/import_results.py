@@ -14,13 +14,23 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--records", type=Path, required=True, metavar="DIR", help="folder of the records")
     parser.add_argument("--model", help="name on boards (default: the last part of the model's path)")
+    parser.add_argument(
+        "--no-documents",
+        action="store_true",
+        help="leave out articles and references, which the data's licence may not let you publish",
+    )
 
 
 def _run(arguments: Namespace) -> int:
-    from harness.records import from_lm_eval, save_record
+    from harness.records import import_results
 
-    for record in from_lm_eval(arguments.folder, model=arguments.model):
-        print(save_record(record, arguments.records))
+    for path in import_results(
+        arguments.folder,
+        arguments.records,
+        model=arguments.model,
+        documents=not arguments.no_documents,
+    ):
+        print(path)
     return 0
 
 

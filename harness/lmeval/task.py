@@ -24,6 +24,7 @@ from harness.lmeval import context, documents, hand_over, ranks
 from harness.lmeval.options import parse
 from harness.metrics.base import Sample
 from harness.metrics.suite import Summary
+from harness.records import provenance
 
 
 class Scored(str):
@@ -61,6 +62,7 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         self.suite = self.options.suite
         self._summary: Summary | None = None
         self._ragged_keys: frozenset[str] = frozenset()
+        self._model: dict[str, Any] | None = None
         self._shortened: set[int] | None = None
         self._shortened_count: int | None = None
         if self.options.prompt is not None:
@@ -96,6 +98,7 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
 
     def prepare(self, lm: Any) -> None:
         """Called with the evaluated model before anything is generated: prompts that are too long are cut, and counted."""
+        self._model = provenance.evaluated_model(lm)
         self._shortened = context.fit_prompts(lm, self._responses())
 
     def _responses(self) -> list[Instance]:
@@ -144,6 +147,7 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
             "harness_version": harness.__version__,
             "metrics": list(self.options.families),
             "metric_options": dict(self.options.metric_options),
+            "runtime": self._runtime(),
             **self.documents.provenance(),
         }
         if self._summary is not None:
@@ -154,6 +158,14 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
             if self.suite.is_corpus_score(entry["metric"]):
                 entry["aggregation"] = "corpus"
         return dumped
+
+    def _runtime(self) -> dict[str, Any]:
+        """What evaluates, said by the process that does: a record may be made on another machine."""
+        return {
+            "model": self._model,
+            "software": provenance.software(),
+            "machine": provenance.machine(),
+        }
 
     def _corpus_score(self, key: str, scores: Sequence[float]) -> float:
         return self.suite.aggregate(key, ranks.scored(scores))

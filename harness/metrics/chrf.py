@@ -13,12 +13,14 @@ from __future__ import annotations
 import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from harness.metrics.base import CorpusScore, FloatArray, Sample
+from harness.stats.bootstrap import ScoreFunction
 
 CHAR_ORDER = 6
 WORD_ORDERS = {"chrf": 0, "chrf++": 2}
@@ -153,3 +155,8 @@ def _yes_no(value: bool) -> str:
 def from_options(_options: Mapping[str, Any]) -> Chrf:
     """Build from task metadata; chrF has no options there."""
     return Chrf()
+
+
+def corpus_scorer(_options: Mapping[str, Any], key: str) -> ScoreFunction | None:
+    """See `harness.metrics.registry.corpus_scorer`."""
+    return partial(Chrf().corpus_scores, key) if key in WORD_ORDERS else None

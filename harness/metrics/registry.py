@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from harness.errors import HarnessError
 from harness.metrics.base import Metric
+from harness.stats.bootstrap import ScoreFunction
 
 FAMILIES: Mapping[str, str] = {
     "rouge": "harness.metrics.rouge",
@@ -42,6 +43,19 @@ def build(names: Iterable[str], options: Mapping[str, Any]) -> list[Metric]:
         chosen = {option: options.get(option, default) for option, default in module.OPTIONS.items()}
         metrics.append(cast(Metric, module.from_options(chosen)))
     return metrics
+
+
+def corpus_scorer(names: Iterable[str], options: Mapping[str, Any], key: str) -> ScoreFunction | None:
+    """How a corpus score follows from summed statistics, without building the family: a judge or encoder is not needed for it.
+
+    A family with corpus scores has a function ``corpus_scorer(options, key)`` in its module; None: no family claims the key.
+    """
+    for name in names:
+        module = import_module(FAMILIES[name]) if name in FAMILIES else None
+        find = getattr(module, "corpus_scorer", None)
+        if find is not None and (found := find(options, key)) is not None:
+            return cast(ScoreFunction, found)
+    return None
 
 
 def option_names() -> frozenset[str]:

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from harness.metrics.answers import KINDS, AnswerRule
 from harness.metrics.base import CorpusMetric, CorpusScore, FloatArray, Metric, Sample
 from harness.stats import Interval, bootstrap_interval, bootstrap_statistic, wilson_interval
+from harness.stats.bootstrap import ScoreFunction
 
 ANSWER_RATE = "answer_rate"
 
@@ -106,10 +108,7 @@ class Suite:
         """The headline of one score: the mean, or the corpus score where the samples carry statistics."""
         if not scores:
             return math.nan
-        if isinstance(scores[0], CorpusScore):
-            metric = cast(CorpusMetric, self._metric_of[key])
-            return float(metric.corpus_scores(key, statistics_of(scores).sum(axis=0, keepdims=True))[0])
-        return math.fsum(scores) / len(scores)
+        return _headline(scores, self._corpus_score(key, scores))
 
     def metric_of(self, key: str) -> Metric:
         """The family that computes a score."""
@@ -144,26 +143,52 @@ class Suite:
         self, key: str, values: Sequence[float], bootstrap: Bootstrap | None = None
     ) -> ScoreSummary:
         """One headline with its interval, from the values of the samples that carry the score."""
-        interval = self._interval(key, values, bootstrap or Bootstrap()) if len(values) > 1 else None
+        value, low, high = with_interval(values, bootstrap or Bootstrap(), self._corpus_score(key, values))
         return ScoreSummary(
-            value=self.aggregate(key, values),
-            low=None if interval is None or math.isnan(interval.low) else interval.low,
-            high=None if interval is None or math.isnan(interval.high) else interval.high,
+            value=value,
+            low=low,
+            high=high,
             n=len(values),
             higher_is_better=self.keys[key],
             signature=self.signature(key),
         )
 
-    def _interval(self, key: str, scores: Sequence[float], bootstrap: Bootstrap) -> Interval:
-        if all(score in (0.0, 1.0) for score in scores):
-            # a bootstrap of a rate near 0 or 1 has next to no width: docs/statistics.md has the measurement
-            return wilson_interval(int(sum(scores)), len(scores), confidence=bootstrap.confidence)
+    def _corpus_score(self, key: str, scores: Sequence[float]) -> ScoreFunction | None:
         if not isinstance(scores[0], CorpusScore):
-            return bootstrap_interval(scores, **asdict(bootstrap))
-        metric = cast(CorpusMetric, self._metric_of[key])
-        return bootstrap_statistic(
-            statistics_of(scores), lambda sums: metric.corpus_scores(key, sums), **asdict(bootstrap)
-        )
+            return None
+        return partial(cast(CorpusMetric, self._metric_of[key]).corpus_scores, key)
+
+
+def with_interval(
+    scores: Sequence[float], bootstrap: Bootstrap, corpus_score: ScoreFunction | None = None
+) -> tuple[float, float | None, float | None]:
+    """A headline and the limits of its interval; it needs nothing but the scores, so records are verified with it.
+
+    Args:
+        scores: At least one; of a corpus score, each is a `CorpusScore`.
+        bootstrap: Number of resamples, confidence and seed.
+        corpus_score: Summed statistics [b, k] to scores [b]; None for a mean.
+    """
+    value = _headline(scores, corpus_score)
+    interval = _interval(scores, bootstrap, corpus_score) if len(scores) > 1 else None
+    if interval is None or math.isnan(interval.low):
+        return value, None, None
+    return value, interval.low, None if math.isnan(interval.high) else interval.high
+
+
+def _headline(scores: Sequence[float], corpus_score: ScoreFunction | None) -> float:
+    if corpus_score is None:
+        return math.fsum(scores) / len(scores)
+    return float(corpus_score(statistics_of(scores).sum(axis=0, keepdims=True))[0])
+
+
+def _interval(scores: Sequence[float], bootstrap: Bootstrap, corpus_score: ScoreFunction | None) -> Interval:
+    if corpus_score is not None:
+        return bootstrap_statistic(statistics_of(scores), corpus_score, **asdict(bootstrap))
+    if all(score in (0.0, 1.0) for score in scores):
+        # a bootstrap of a rate near 0 or 1 has next to no width: docs/statistics.md has the measurement
+        return wilson_interval(int(sum(scores)), len(scores), confidence=bootstrap.confidence)
+    return bootstrap_interval(scores, **asdict(bootstrap))
 
 
 def statistics_of(scores: Iterable[float]) -> FloatArray:

@@ -11,14 +11,10 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.files import replace_dir, write_atomic
 from harness_kd.plan import TrainPlan
-
-if TYPE_CHECKING:
-    from harness.records import Record
 
 TASK = "kd_newsworld_factual"
 COLUMNS = ("oracle_faithfulness", "rougeL", "chrf")
@@ -102,11 +98,11 @@ def run(settings: Quickstart, say: Callable[[str], None] = print) -> Path:
         "teacher": path(settings.teacher),
         "student, untuned": path("student"),
     }
-    records = {}
+    results = {}
     for number, (label, folder) in enumerate(models.items(), start=3):
         say(f"[{number}/6] evaluate {label} on {settings.documents} articles with lm-eval")
-        records[label] = _evaluate(folder, settings)
-    board = _publish(settings, records)
+        results[label] = _evaluate(folder, settings)
+    board = _publish(settings, results)
     say(f"\nDone in {time.monotonic() - started:.0f} s.\n")
     say(board.read_text("utf-8"))
     say(f"Board: {board}\nCheck it: harness verify {board.with_suffix('.json')}")
@@ -148,9 +144,8 @@ def _claim(settings: Quickstart) -> None:
     write_atomic(path, json.dumps(settings.identity(), indent=2) + "\n")
 
 
-def _evaluate(model: Path, settings: Quickstart) -> Record:
-    from harness.records import from_lm_eval
-
+def _evaluate(model: Path, settings: Quickstart) -> Path:
+    """Evaluate a model unless that is done, and return its results folder."""
     results = settings.output / "results" / model.name
     if not results.exists():
         from harness.lmeval.run import EvalRequest, evaluate
@@ -165,23 +160,22 @@ def _evaluate(model: Path, settings: Quickstart) -> Record:
                     metadata={"n_documents": settings.documents},
                 )
             )
-    (record,) = from_lm_eval(next(path for path in results.iterdir() if path.is_dir()))
-    return record
+    return next(path for path in results.iterdir() if path.is_dir())
 
 
 def _spec_path(settings: Quickstart) -> Path:
     return settings.board or settings.output / "leaderboard.json"
 
 
-def _publish(settings: Quickstart, records: dict[str, Record]) -> Path:
+def _publish(settings: Quickstart, results: dict[str, Path]) -> Path:
     from harness.board import BoardSpec, publish
     from harness.board.spec import write_spec
-    from harness.records import save_record
+    from harness.records import import_results
 
     path = _spec_path(settings)
     folder = path.parent / "records"
-    files = {label: save_record(record, folder) for label, record in records.items()}
-    candidate, baseline, *_ = records
+    files = {label: file for label, run in results.items() for file in import_results(run, folder)}
+    candidate, baseline, *_ = files
     spec = BoardSpec(
         title="News world: a student finetuned with and without distillation",
         columns=list(COLUMNS),

@@ -15,7 +15,7 @@ import pytest
 from harness.cli import main
 from harness.errors import HarnessError
 from harness.lmeval.run import EvalRequest, command, evaluate, response_cache
-from harness.records import from_lm_eval
+from harness.records import from_lm_eval, import_results, load_documents
 
 
 def request(tiny_model: Path, hub_like: Path, output: Path, **changes: Any) -> EvalRequest:
@@ -218,7 +218,14 @@ def test_ones_own_file_is_a_task_in_one_command(
     (folder,) = (path for path in (tmp_path / "out").iterdir() if not path.name.startswith("."))
     assert f"results: {folder}" in printed
     (record,) = from_lm_eval(folder)
-    assert [sample.references for sample in record.samples] == [("answer 0",), ("answer 1",), ("answer 2",)]
+    (path,) = import_results(folder, tmp_path / "records")
+    documents = load_documents(record, path)
+    assert documents is not None
+    assert [document.references for document in documents.values()] == [
+        ("answer 0",),
+        ("answer 1",),
+        ("answer 2",),
+    ]
     assert record.scores["answer_rate"]["n"] == 3
 
 

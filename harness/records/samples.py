@@ -1,0 +1,102 @@
+"""From lm-eval's sample log to the samples and documents of a record.
+
+lm-eval logs one line per document and filter, each with the whole prompt. Here a document is one sample: scores of further filters
+are keyed ``score,filter``, and prompts are stored once, with ``{source}`` where the source stood.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+from harness.records.documents import Document
+from harness.records.record import SOURCE, SampleRecord
+
+Row = Mapping[str, Any]
+
+
+def read_samples(rows: Sequence[Row]) -> tuple[tuple[SampleRecord, ...], list[Document], str | None]:
+    """Samples and documents in the order of ``doc_id``, and the prompt that most samples share."""
+    ordered = sorted(rows, key=lambda row: int(row["doc_id"]))
+    by_document = [list(group) for _, group in groupby(ordered, key=lambda row: int(row["doc_id"]))]
+    documents = [_document(group[0]) for group in by_document]
+    samples = [_sample(group, document) for group, document in zip(by_document, documents, strict=True)]
+    prompt = Counter(sample.prompt for sample in samples).most_common(1)[0][0] if samples else None
+    shared = tuple(
+        replace(sample, prompt=None if sample.prompt == prompt else sample.prompt) for sample in samples
+    )
+    return shared, documents, prompt
+
+
+def _document(row: Row) -> Document:
+    fields = row["doc"] if isinstance(row["doc"], dict) else {}
+    references = fields.get("references")
+    if not isinstance(references, list) or not references:
+        references = [row["target"]]
+    source = fields.get("source", "")
+    return Document(
+        doc_id=int(row["doc_id"]),
+        source=source if isinstance(source, str) else "",
+        references=tuple(map(str, references)),
+    )
+
+
+def _sample(rows: Sequence[Row], document: Document) -> SampleRecord:
+    """One document's lines, one for each filter."""
+    first = rows[0]
+    prompt, source_chars = _template(str(first["arguments"]["gen_args_0"]["arg_0"]), document.source)
+    scores: dict[str, float] = {}
+    for row in rows:
+        for name in row["metrics"]:
+            value = row.get(name)
+            if isinstance(value, int | float) and math.isfinite(value):
+                scores[name if len(rows) == 1 else f"{name},{row['filter']}"] = float(value)
+    windows = first.get("lookback_windows")
+    return SampleRecord(
+        doc_id=document.doc_id,
+        response=_response(first),
+        scores=scores,
+        statistics={
+            key: tuple(map(float, counts)) for key, counts in (first.get("statistics") or {}).items()
+        },
+        lookback_windows=None
+        if windows is None
+        else tuple((int(start), int(end), round(float(p), 4)) for start, end, p in windows),
+        prompt=prompt,
+        source_chars=source_chars,
+    )
+
+
+def _response(row: Row) -> str:
+    """What was generated; of a multiple-choice task, the choice that the model found most likely."""
+    filtered = row["filtered_resps"][0]
+    if not isinstance(filtered, list):
+        return str(filtered)
+    likelihoods = [float(response[0]) for response in row["filtered_resps"]]
+    best = likelihoods.index(max(likelihoods))
+    return str(row["arguments"].get(f"gen_args_{best}", {}).get("arg_1", best)).strip()
+
+
+def _template(prompt: str, source: str) -> tuple[str, int | None]:
+    """The prompt with ``{source}`` for the source, and how many of its characters stand there if it was cut.
+
+    As `harness.lmeval.context` cuts: the last occurrence, at the end of the source, keeping what comes after.
+    """
+    if not source:
+        return prompt, None
+    start = prompt.rfind(source)
+    if start >= 0:
+        return prompt[:start] + SOURCE + prompt[start + len(source) :], None
+    start = prompt.rfind(source[:40])
+    if start < 0:
+        return prompt, None
+    kept = _common_prefix(prompt[start:], source)
+    return prompt[:start] + SOURCE + prompt[start + kept :], kept
+
+
+def _common_prefix(a: str, b: str) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
