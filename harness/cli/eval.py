@@ -43,6 +43,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     how.add_argument(
         "--metrics", metavar="NAMES", help="metric families, with commas between (default: the task's own)"
     )
+    how.add_argument("--without", metavar="NAMES", help="metric families to leave out")
     how.add_argument(
         "--metadata", metavar="JSON", help="further options of the tasks and metrics, as one JSON object"
     )
@@ -137,6 +138,8 @@ def _metadata(arguments: Namespace) -> dict[str, Any]:
             ) from None
     if arguments.metrics:
         metadata["metrics"] = arguments.metrics.split(",")
+    if arguments.without:
+        metadata["without"] = arguments.without.split(",")
     if local := arguments.data or arguments.data_dir:
         metadata["data_dir"] = str(local)
     if arguments.qa:

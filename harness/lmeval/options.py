@@ -19,7 +19,7 @@ from harness.metrics.registry import build, option_names
 from harness.metrics.suite import Bootstrap, Suite
 
 _KNOWN_KEYS = frozenset(
-    """version config_source metrics answer_min_words refusals n_resamples bootstrap_seed prompt chat
+    """version config_source metrics without answer_min_words refusals n_resamples bootstrap_seed prompt chat
     data_dir fields source_field reference_field separator sentence_marks merge n_documents data_seed""".split()
 )
 
@@ -50,7 +50,8 @@ def parse(config: Mapping[str, Any]) -> TaskOptions:
     """
     metadata: dict[str, Any] = {**(config.get("factual") or {}), **(config.get("metadata") or {})}
     _refuse_misspelt(metadata)
-    families = _names(metadata.get("metrics", ()))
+    left_out = _names(metadata.get("without", ()))
+    families = tuple(name for name in _names(metadata.get("metrics", ())) if name not in left_out)
     rule = AnswerRule(
         min_words=_whole_number(metadata, "answer_min_words", 5),
         refusals=bool(metadata.get("refusals", True)),

@@ -30,7 +30,7 @@ OPTIONS: Mapping[str, Any] = {
     "bertscore_model": "roberta-large",
     "bertscore_layer": None,
     "bertscore_idf": False,
-    "bertscore_batch_tokens": 8192,
+    "bertscore_batch_tokens": None,
 }
 
 LAYERS: Mapping[str, int] = {
@@ -54,7 +54,7 @@ class BertScore:
         encoder: Where embeddings come from.
         idf: Weigh tokens by inverse document frequency among the task's references.
         baseline: Precision, recall and F1 of unrelated texts under this encoder and layer, for the rescaled F1; None leaves it out.
-        batch_tokens: Tokens of an encoder batch.
+        batch_tokens: Tokens of an encoder batch; None: what suits the device.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class BertScore:
         *,
         idf: bool = False,
         baseline: tuple[float, float, float] | None = None,
-        batch_tokens: int = 8192,
+        batch_tokens: int | None = None,
     ) -> None:
         self._encoder = encoder
         self._idf = idf
@@ -222,5 +222,5 @@ def from_options(options: Mapping[str, Any]) -> BertScore:
         Encoder(model, layer=int(layer)),
         idf=bool(options["bertscore_idf"]),
         baseline=load_baseline(model, int(layer)),
-        batch_tokens=int(options["bertscore_batch_tokens"]),
+        batch_tokens=int(options["bertscore_batch_tokens"]) if options["bertscore_batch_tokens"] else None,
     )

@@ -8,6 +8,7 @@ with a warning; here it is an error.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,11 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 _NOT_ENCODERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForSeq2SeqLM")
 _PREFIX_SPACE = ("roberta", "gpt2", "longformer", "bart")
 """Model types whose byte-level tokenizer must see a space before the first word, which transformers 5 does not add when told to."""
+
+
+_BATCH_TOKENS = 16_384
+_CPU_BATCH_TOKENS = 1024
+"""Small, so that a batch's activations stay in a core's cache (benchmarks/text_metrics.py --batch-tokens)."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,11 @@ class Encoder:
         self._prefix = " " if config.model_type in _PREFIX_SPACE else ""
         self._truncated = 0
 
+    @property
+    def folder(self) -> Path:
+        """Where its weights lie."""
+        return self._weights.parent
+
     def encode(self, text: str) -> EncodedText:
         """Tokenise a text, cut to the encoder's length; cuts are counted and logged when the texts are embedded."""
         found = self.tokenizer(
@@ -95,12 +106,12 @@ class Encoder:
         """Width of the embeddings."""
         return int(self._config.hidden_size)
 
-    def embed(self, texts: Sequence[EncodedText], *, batch_tokens: int) -> list[Any]:
+    def embed(self, texts: Sequence[EncodedText], *, batch_tokens: int | None = None) -> list[Any]:
         """Embed texts in batches of similar length.
 
         Args:
             texts: Encoded texts.
-            batch_tokens: Tokens of a batch, padding included.
+            batch_tokens: Tokens of a batch, padding included; by default what suits the device.
 
         Returns:
             One float32 tensor [T, D] of unit vectors per text, on the encoder's device, in order.
@@ -109,7 +120,8 @@ class Encoder:
 
         found: list[Any] = [None] * len(texts)
         model, device = self._model
-        for indices in batches([len(text.token_ids) for text in texts], batch_tokens):
+        budget = batch_tokens or (_CPU_BATCH_TOKENS if device.type == "cpu" else _BATCH_TOKENS)
+        for indices in batches([len(text.token_ids) for text in texts], budget):
             longest = max(len(texts[i].token_ids) for i in indices)
             ids = torch.full((len(indices), longest), self._pad_id, dtype=torch.long)
             mask = torch.zeros_like(ids)
@@ -160,12 +172,11 @@ class Encoder:
                 "Give the folder of an encoder whose config.json and weights belong together.",
             )
         _cut(model, self.layer)
-        device = (
-            torch.accelerator.current_accelerator()
-            if torch.accelerator.is_available()
-            else torch.device("cpu")
-        )
-        return model.eval().to(device), device
+        model.eval()
+        if torch.accelerator.is_available():
+            device = torch.accelerator.current_accelerator()
+            return model.to(device), device
+        return _for_cpu(model), torch.device("cpu")
 
     def _find_weights(self) -> Path:
         """The weights' file; fetches it from the hub where it is not on this machine."""
@@ -230,6 +241,17 @@ def _cut(model: Any, layer: int) -> None:
             setattr(holder, name, layers[:layer])
             return
     raise HarnessError(f"{type(model).__name__}: its layers cannot be found", "Use a BERT-like encoder.")
+
+
+def _for_cpu(model: Any) -> Any:
+    """The model with its matrix products by oneDNN in float32, which on AMD processors takes half the time of MKL."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the scripted modules, whose forward is plain
+        from torch.utils.mkldnn import to_mkldnn
+
+    return to_mkldnn(model) if torch.backends.mkldnn.is_available() else model  # type: ignore[no-untyped-call]
 
 
 def _identity(model: str, weights: Path) -> str:

@@ -30,7 +30,7 @@ def build(names: Iterable[str], options: Mapping[str, Any]) -> list[Metric]:
         options: Metadata; each family takes its own options from it and ignores the rest.
 
     Raises:
-        HarnessError: If a family is unknown, or lacks something it needs on this machine.
+        HarnessError: If families are unknown, or lack something they need on this machine; all of them at once.
     """
     names = list(dict.fromkeys(names))
     unknown = [name for name in names if name not in FAMILIES]
@@ -38,10 +38,24 @@ def build(names: Iterable[str], options: Mapping[str, Any]) -> list[Metric]:
         [f"unknown metric family {name!r}" for name in unknown], f"Choose from: {', '.join(FAMILIES)}."
     )
     metrics = []
+    missing: dict[str, HarnessError] = {}
     for name in names:
         module = import_module(FAMILIES[name])
         chosen = {option: options.get(option, default) for option, default in module.OPTIONS.items()}
-        metrics.append(cast(Metric, module.from_options(chosen)))
+        try:
+            metrics.append(cast(Metric, module.from_options(chosen)))
+        except HarnessError as error:
+            missing[name] = error
+    if missing:
+        raise HarnessError(
+            "\n".join(error.problem for error in missing.values()),
+            "\n".join(
+                [
+                    *(error.remedy for error in missing.values()),
+                    f"To go on without: --metadata without={'+'.join(missing)}",
+                ]
+            ),
+        )
     return metrics
 
 

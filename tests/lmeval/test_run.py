@@ -16,6 +16,7 @@ from harness.cli import main
 from harness.errors import HarnessError
 from harness.lmeval.run import EvalRequest, command, evaluate, response_cache
 from harness.records import from_lm_eval, import_results, load_documents
+from tests.lmeval.conftest import DOWNLOADS
 
 
 def request(tiny_model: Path, hub_like: Path, output: Path, **changes: Any) -> EvalRequest:
@@ -26,7 +27,7 @@ def request(tiny_model: Path, hub_like: Path, output: Path, **changes: Any) -> E
             "output_path": output,
             "batch_size": 2,
             "device": "cpu",
-            "metadata": {"data_dir": str(hub_like), "answer_min_words": 0},
+            "metadata": {"data_dir": str(hub_like), "answer_min_words": 0, "without": DOWNLOADS},
             **changes,
         }
     )
@@ -58,7 +59,7 @@ def test_a_run_leaves_results_samples_and_nothing_else(
 
 def test_real_articles_are_scored(shared_data: Path, root: Path, tmp_path: Path) -> None:
     model = root / "harness/newsworld/checkpoints/student"
-    data = {"data_dir": str(shared_data / "realsumm"), "answer_min_words": 0}
+    data = {"data_dir": str(shared_data / "realsumm"), "answer_min_words": 0, "without": DOWNLOADS}
     folder = evaluate(
         request(model, shared_data, tmp_path, tasks=("kd_cnndm_factual",), limit=6, metadata=data)
     )
@@ -141,7 +142,7 @@ def test_the_order_of_tasks_and_other_batch_sizes_change_nothing(
             r"no task is called 'kd_xsum'[\s\S]*'kd_y'[\s\S]*kd_xsum_factual",
         ),
         ({"model_args": {"pretrained": "./nowhere"}}, r"no model here \(config\.json is missing\)"),
-        ({"metadata": {"data_dir": "/nowhere"}}, "no data at /nowhere"),
+        ({"metadata": {"data_dir": "/nowhere", "without": DOWNLOADS}}, "no data at /nowhere"),
     ],
 )
 def test_bad_requests_are_one_error_before_the_model_is_loaded(
@@ -208,6 +209,8 @@ def test_ones_own_file_is_a_task_in_one_command(
         "--qa",
         "--limit",
         "3",
+        "--without",
+        "meteor,bertscore",
     ]
     assert eval_command(tiny_model, tmp_path / "out", *words) == 0
     printed = capsys.readouterr().out

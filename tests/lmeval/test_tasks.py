@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from harness.errors import HarnessError
-from tests.lmeval.conftest import ARTICLES, HUB_LAYOUTS
+from tests.lmeval.conftest import ARTICLES, DOWNLOADS, HUB_LAYOUTS
 
 TASKS = sorted(HUB_LAYOUTS)
 CHAT = [f"{name}_chat" for name in TASKS]
@@ -111,6 +111,26 @@ def test_the_authors_prompts_are_verbatim(hub_like: Path, load_task: Callable[..
     )
 
 
+@pytest.mark.parametrize("name", TASKS)
+def test_all_text_metrics_are_on_by_default(name: str, root: Path) -> None:
+    content = next(read_yaml(path) for path in task_files(root) if path.stem == name)
+    assert {"rouge", "chrf", "meteor", "bertscore", "surface"} <= set(content["factual"]["metrics"])
+
+
+def test_everything_that_a_metric_lacks_is_said_at_once_with_the_way_round(
+    tmp_path: Path, hub_like: Path, load_task: Callable[..., Any]
+) -> None:
+    lacking = {"wordnet": str(tmp_path), "bertscore_model": str(tmp_path), "bertscore_layer": 1}
+    with pytest.raises(HarnessError) as caught:
+        load_task("kd_xsum_factual", data_dir=str(hub_like), metrics="rouge,meteor,bertscore", **lacking)
+    assert "is no WordNet folder" in caught.value.problem
+    assert "no model.safetensors" in caught.value.problem
+    assert "--metadata without=meteor+bertscore" in caught.value.remedy
+    task = load_task("kd_xsum_factual", data_dir=str(hub_like), without="meteor+bertscore", **lacking)
+    assert "rougeL" in task.suite.keys
+    assert not {"meteor", "bertscore_f1"} & set(task.suite.keys)
+
+
 def test_each_task_folder_says_where_its_data_come_from(root: Path) -> None:
     for path in task_files(root):
         readme = (path.parent / "README.md").read_text("utf-8")
@@ -135,7 +155,7 @@ def test_each_task_folder_says_where_its_data_come_from(root: Path) -> None:
 def test_groups_load_from_one_data_folder(root: Path, hub_like: Path, group: str, members: int) -> None:
     from lm_eval.tasks import TaskManager
 
-    metadata = {"data_dir": str(hub_like)}
+    metadata = {"data_dir": str(hub_like), "without": DOWNLOADS}
     manager = TaskManager(include_path=str(root / "tasks"), include_defaults=False, metadata=metadata)
     loaded = manager.load([group])
     assert len(loaded["tasks"]) == members
