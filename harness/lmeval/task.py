@@ -20,11 +20,13 @@ from lm_eval.api.task import ConfigurableTask
 
 import harness
 from harness.errors import HarnessError
-from harness.lmeval import context, documents, hand_over, ranks
+from harness.lmeval import context, documents, hand_over, plain_errors, ranks
 from harness.lmeval.options import parse
 from harness.metrics.base import Sample
 from harness.metrics.suite import Summary
 from harness.records import provenance
+
+plain_errors.install()
 
 
 class Scored(str):

@@ -92,6 +92,22 @@ def test_stock_lm_eval_gives_the_same_scores(
     assert samples[0] == samples[1]
 
 
+def test_stock_lm_eval_says_what_is_wrong_without_a_traceback(
+    tiny_model: Path, tmp_path: Path, root: Path
+) -> None:
+    words = command(request(tiny_model, tmp_path / "nowhere", tmp_path))
+    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'plugins'}"}
+    run = subprocess.run(
+        [sys.executable, "-m", *words, "--include_path", str(root / "tasks")],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode != 0
+    assert f"lm_eval: error: no data at {tmp_path / 'nowhere'}" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
 def test_an_interrupted_run_resumes_and_another_model_does_not(
     tiny_model: Path, hub_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
