@@ -1,39 +1,39 @@
-"""A board as markdown: a pure function of its specification and records."""
+"""A board as markdown: a pure function of its records."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
-from harness.board.compare import Comparison, compare, format_p, interval_text, overlaps
+from harness.board.cited import CitedTable
+from harness.board.compare import Comparison, Matched, format_p, interval_text
+from harness.board.table import ALWAYS, Board, Row
 from harness.metrics.suite import ScoreSummary
-from harness.records import Record
-
-if TYPE_CHECKING:
-    from harness.board.spec import BoardSpec
+from harness.stats.matched import CALIPER, Estimate
 
 _OF_100 = {"chrf", "chrf++"}  # scores that their authors define in 0..100
 _PLAIN = {"length", "density"}  # scores in words
-_ALWAYS = ("answer_rate", "length", "coverage", "density")
 
 
-def render(spec: BoardSpec, records: Mapping[str, Record]) -> str:
+def render(board: Board) -> str:
     """Everything between the markers, ending in a newline."""
-    found = {
-        label: {key: record.summary(key) for key in (*spec.columns, *_ALWAYS)}
-        for label, record in records.items()
-    }
-    parts = [_table(spec, records, found), _comparisons(spec, records)]
-    parts += ["\n".join(f"- {escape(note)}" for note in spec.notes)] if spec.notes else []
-    parts.append(_provenance(spec, records))
+    parts = []
+    if board.rows:
+        parts = [_header(board), _table(board), *_comparisons(board), _footnotes(board)]
+    parts.append("\n".join(f"- {escape(note)}" for note in board.spec.notes))
+    if board.rows:
+        parts += [_how_to_read(board), _provenance(board)]
+    parts += [_cited(table) for table in board.cited]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def escape(text: str) -> str:
-    """Text that neither markdown tables nor HTML take for their own."""
+    """Text that neither markdown nor HTML takes for its own."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return text.replace("|", "\\|").replace("`", "&#96;")
+    for character, entity in (("`", "&#96;"), ("*", "&#42;"), ("[", "&#91;"), ("]", "&#93;")):
+        text = text.replace(character, entity)
+    text = re.sub(r"\b_|_\b", "&#95;", text)  # inside a word it marks nothing
+    return text.replace("\\", "&#92;").replace("|", "\\|")
 
 
 def scale(key: str) -> float:
@@ -41,108 +41,169 @@ def scale(key: str) -> float:
     return 1.0 if key in _OF_100 or key in _PLAIN else 100.0
 
 
+def _header(board: Board) -> str:
+    judges = ", ".join(f"`{judge}`" for judge in board.judges) or "none, every score follows a rule"
+    record = board.rows[0].record
+    return f"Task: `{record.task}` {record.task_version}, {board.rows[0].n} documents. Judge: {judges}."
+
+
 def _cell(key: str, score: ScoreSummary | None) -> str:
     if score is None:
         return "n/a"
     factor = scale(key)
-    if key in _ALWAYS or score.low is None or score.high is None:
+    if key in ALWAYS or score.low is None or score.high is None:
         return f"{factor * score.value:.1f}"
     return f"{factor * score.value:.1f} [{factor * score.low:.1f}, {factor * score.high:.1f}]"
 
 
-def _order(score: ScoreSummary | None) -> float:
-    """Sorts the best first and a row without a score last."""
-    if score is None:
-        return float("inf")
-    return score.value if score.higher_is_better is False else -score.value
-
-
-def _table(
-    spec: BoardSpec, records: Mapping[str, Record], found: Mapping[str, Mapping[str, ScoreSummary | None]]
-) -> str:
-    ranking = spec.columns[0]
-    ordered = sorted(records, key=lambda label: _order(found[label][ranking]))
-    titles = ["rank", "model", *spec.columns, "n", "failed", *_ALWAYS]
-    lines = ["| " + " | ".join(f"`{t}`" if t in found[ordered[0]] else t for t in titles) + " |"]
-    lines.append("|" + "---:|" + "---|" + "---:|" * (len(titles) - 2))
-    for label in ordered:
-        scored = found[label][ranking]
-        total = len(records[label].samples)
-        cells = [
-            _rank(label, ordered, found, ranking),
-            escape(label),
-            *(_cell(key, found[label][key]) for key in spec.columns),
-            str(total),
-            str(total - (scored.n if scored else 0)),
-            *(_cell(key, found[label][key]) for key in _ALWAYS),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+def _table(board: Board) -> str:
+    columns = board.spec.columns
+    titles = [
+        "rank",
+        "model",
+        *(f"`{key}`" for key in columns),
+        "n",
+        "failed",
+        *(f"`{key}`" for key in ALWAYS),
+    ]
+    lines = ["| " + " | ".join(titles) + " |", "|---:|---|" + "---:|" * (len(titles) - 2)]
+    lines += ["| " + " | ".join(_cells(row, columns)) + " |" for row in board.rows]
     return "\n".join(lines)
 
 
-def _rank(
-    label: str, ordered: list[str], found: Mapping[str, Mapping[str, ScoreSummary | None]], key: str
-) -> str:
-    """Best rank that the intervals allow: one more than the number of rows that are clearly above."""
-    own = found[label][key]
-    if own is None:
-        return "-"
-    above = ordered[: ordered.index(label)]
-    return str(
-        1
-        + sum(1 for other in above if (theirs := found[other][key]) is not None and not overlaps(theirs, own))
+def _cells(row: Row, columns: list[str]) -> list[str]:
+    notes = f" <sup>{', '.join(map(str, row.footnotes))}</sup>" if row.footnotes else ""
+    return [
+        "-" if row.rank is None else str(row.rank),
+        escape(row.label) + notes,
+        *(_cell(key, row.scores[key]) for key in columns),
+        str(row.n),
+        str(row.failed),
+        *(_cell(key, row.scores[key]) for key in ALWAYS),
+    ]
+
+
+def _footnotes(board: Board) -> str:
+    return "\n".join(
+        f"<sup>{number}</sup> {escape(text)}<br>" for number, text in enumerate(board.footnotes, start=1)
     )
 
 
-def _comparisons(spec: BoardSpec, records: Mapping[str, Record]) -> str:
+def _comparisons(board: Board) -> list[str]:
     blocks = []
-    for baseline, candidate in spec.comparisons:
-        comparison = compare(records[baseline], records[candidate], spec.columns)
-        percent = scale(spec.columns[0]) == 100
-        sentence = comparison.verdict(escape(baseline), escape(candidate), percent)
-        blocks.append(f"**{sentence}**\n\n" + comparison_table(comparison))
-    return "\n\n".join(blocks)
+    for found in board.comparisons:
+        percent = scale(board.spec.columns[0]) == 100
+        comparison = found.comparison
+        blocks.append(f"**{comparison.verdict(escape(found.baseline), escape(found.candidate), percent)}**")
+        blocks += [f"**{disagreement.sentence()}**" for disagreement in comparison.disagreements()]
+        blocks.append(comparison_table(comparison))
+    return blocks
 
 
 def comparison_table(comparison: Comparison) -> str:
-    """One line per score."""
-    lines = ["| score | difference | 95% interval | test | p (Holm) | wins / losses | detectable at this n |"]
-    lines.append("|---|---:|---|---|---:|---:|---:|")
-    for key, found, p in zip(comparison.keys, comparison.differences, comparison.adjusted_p, strict=True):
-        factor = scale(key)
-        tally = "" if found.wins is None else f"{found.wins} / {found.losses}"
-        lines.append(
-            f"| `{key}` | {factor * found.delta:+.1f} | {interval_text(found, factor)} | {found.test} "
-            f"| {format_p(p).removeprefix('= ')} | {tally} | {factor * found.detectable():.1f} |"
+    """One line per score, and what its columns mean."""
+    titles = [
+        "score",
+        "difference",
+        "95% interval",
+        "effect size",
+        "test",
+        "p (Holm)",
+        "wins / losses",
+        "detectable",
+    ]
+    titles += ["at equal style", "like pairs (n)"]
+    lines = ["| " + " | ".join(titles) + " |", "|---|---:|---|---:|---|---:|---:|---:|---|---|"]
+    for index, key in enumerate(comparison.keys):
+        found, factor = comparison.differences[index], scale(key)
+        effect, interval = found.effect_size, found.effect_interval
+        cells = [
+            f"`{key}`",
+            f"{factor * found.delta:+.1f}",
+            interval_text(found, factor),
+            ""
+            if effect is None or interval is None
+            else f"{effect:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]",
+            found.test,
+            format_p(comparison.adjusted_p[index]).removeprefix("= "),
+            "" if found.wins is None else f"{found.wins} / {found.losses}",
+            f"{factor * comparison.detectable(index):.1f}",
+            *_matched_cells(comparison.matched[index], factor),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n\n" + _legend(comparison)
+
+
+def _matched_cells(matched: Matched | None, factor: float) -> tuple[str, str]:
+    if matched is None:
+        return "", ""
+    pairs = "too few" if matched.pairs is None else f"{_estimate(matched.pairs, factor)} ({matched.pairs.n})"
+    return "" if matched.adjusted is None else _estimate(matched.adjusted, factor), pairs
+
+
+def _estimate(estimate: Estimate, factor: float) -> str:
+    return f"{factor * estimate.delta:+.1f}, {interval_text(estimate, factor)}"
+
+
+def _legend(comparison: Comparison) -> str:
+    parts = [
+        "Detectable: the smallest true difference found in 4 of 5 cases at this n and the level of Holm's first step."
+    ]
+    covariates = next((matched.covariates for matched in comparison.matched if matched), ())
+    if covariates:
+        style = " and ".join(covariates)
+        parts.append(
+            f"At equal style: the difference at equal {style}, by regression over all pairs. "
+            f"Like pairs: over the documents whose two responses are within {CALIPER} standard deviations in {style}."
         )
+    if comparison.left_out:
+        parts.append(f"{comparison.left_out} documents without both answers are left out.")
+    return " ".join(parts)
+
+
+def _how_to_read(board: Board) -> str:
+    signatures = ", ".join(
+        f"`{board.signatures[key]}`" for key in board.spec.columns if key in board.signatures
+    )
+    return (
+        "Brackets are 95% intervals: Wilson for rates, bootstrap otherwise. Rows share a rank unless a paired test on the ranking "
+        f"score, Holm-corrected over all pairs of rows, shows a difference. Signatures: {signatures}."
+    )
+
+
+def _provenance(board: Board) -> str:
+    lines = [
+        "| model | task | data | weights | commit | lm-eval | date | record |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in board.rows:
+        origin = row.record.provenance
+        software, model = origin["software"], origin["model"]
+        weights = (model.get("weights_sha256") or model.get("revision") or "")[:12]
+        cells = [
+            escape(row.label),
+            f"`{row.record.task}` {row.record.task_version}",
+            f"{escape(origin['data_source'])} ({(origin['data_sha256'] or '')[:12]})",
+            weights,
+            str(software.get("commit") or software.get("harness") or ""),
+            str(software.get("lm_eval") or ""),
+            datetime.fromtimestamp(origin["date"], UTC).strftime("%Y-%m-%d"),
+            f"[{row.path.rsplit('-', 1)[-1].removesuffix('.jsonl')}]({row.path})",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _provenance(spec: BoardSpec, records: Mapping[str, Record]) -> str:
+def _cited(table: CitedTable) -> str:
     lines = [
-        "Brackets are 95% intervals: Wilson for rates, bootstrap otherwise. Rows share a rank where intervals overlap."
+        f"**Not measured here: {escape(table.title)}.** {escape(table.source)}, <{table.url}>, accessed {table.accessed}; "
+        f"{escape(table.how)}.",
+        "",
+        "| | " + " | ".join(map(escape, table.columns)) + " |",
+        "|---|" + "---:|" * len(table.columns),
     ]
-    first = next(iter(records.values()))
-    signatures = [score for key in spec.columns if (score := first.scores.get(key))]
-    lines.append("Signatures: " + ", ".join(f"`{score['signature']}`" for score in signatures) + ".")
-    lines.append(
-        "\n| model | task | data | weights | commit | lm-eval | date | record |\n|---|---|---|---|---|---|---|---|"
-    )
-    files = {row["label"]: row["record"] for row in spec.rows}
-    for label, record in records.items():
-        origin = record.provenance
-        software = origin["software"]
-        date = datetime.fromtimestamp(origin["date"], UTC).strftime("%Y-%m-%d")
-        weights = (origin["model"].get("weights_sha256") or origin["model"].get("revision") or "")[:12]
-        cells = [
-            escape(label),
-            f"`{record.task}` {record.task_version}",
-            f"{escape(origin['data_source'])} ({(origin['data_sha256'] or '')[:12]})",
-            weights,
-            software["commit"] or software["harness"],
-            software["lm_eval"],
-            date,
-            f"[{files[label].rsplit('-', 1)[-1].removesuffix('.jsonl')}]({files[label]})",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([lines[0] + " " + lines[1], *lines[2:]])
+    for row in table.rows:
+        values = ("" if value is None else escape(str(value)) for value in row.values)
+        lines.append(f"| {escape(row.label)} | " + " | ".join(values) + " |")
+    lines += ["", *(f"- {escape(note)}" for note in table.notes)] if table.notes else []
+    return "\n".join(lines)

@@ -1,25 +1,20 @@
-"""A board's specification, and keeping its markdown equal to its records.
+"""A board's specification: which records it shows, and beside what.
 
-``NAME.json`` names the records of ``NAME.md``; paths are relative to the specification. What stands outside the markers in
-the markdown file belongs to its author and is never touched.
+``NAME.json`` names the records of ``NAME.md``; paths are relative to the specification.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.board.markdown import render
 from harness.errors import HarnessError
 from harness.files import write_atomic
 from harness.records import Record, load_record
 from harness.records.headlines import check_record
-
-START, END = "<!-- LEADERBOARD_START -->", "<!-- LEADERBOARD_END -->"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +25,13 @@ class BoardSpec:
     columns: list[str]
     """Score keys; the first one ranks."""
     rows: list[dict[str, str]]
-    """``label`` and ``record`` (path of the record) of each row."""
+    """``label`` and ``record`` (path of the record) of each row, and if need be a ``note`` that becomes its footnote."""
     comparisons: list[list[str]]
     """Pairs of labels, baseline first."""
     notes: list[str]
     """Sentences under the table: conditions, deviations."""
+    cited: list[str] = field(default_factory=list)
+    """Files with results of others (`harness.board.cited`), shown apart and marked as not measured here."""
 
 
 def write_spec(spec: BoardSpec, path: Path) -> None:
@@ -55,58 +52,31 @@ def read_spec(path: Path) -> tuple[BoardSpec, dict[str, Record]]:
         spec = BoardSpec(**fields)
         paths = {row["label"]: path.parent / row["record"] for row in spec.rows}
     except (ValueError, TypeError, KeyError) as error:
-        known = ", ".join(field.name for field in dataclasses.fields(BoardSpec))
+        known = ", ".join(item.name for item in dataclasses.fields(BoardSpec))
         raise HarnessError(f"{path}: not a board specification ({error})", f"It needs: {known}.") from error
+    _check(spec, path)
     records = {label: load_record(record) for label, record in paths.items()}
     for label, record in records.items():
         check_record(record, paths[label])
     return spec, records
 
 
-def publish(path: Path) -> Path:
-    """Write the board of a specification between the markers of the markdown file beside it, and return that file.
-
-    Raises:
-        HarnessError: If the file exists without the two markers.
-    """
-    spec, records = read_spec(path)
-    target = path.with_suffix(".md")
-    text = target.read_text("utf-8") if target.exists() else f"# {spec.title}\n\n{START}\n{END}\n"
-    before, _, after = _split(text, target)
-    write_atomic(target, f"{before}{START}\n{render(spec, records)}{END}{after}")
-    return target
-
-
-def verify(path: Path) -> int:
-    """Recompute every cell of a board from its records and return the number of records behind it.
-
-    Raises:
-        HarnessError: If the board differs, with the first lines that do.
-    """
-    spec, records = read_spec(path)
-    target = path.with_suffix(".md")
-    if not target.is_file():
-        raise HarnessError(f"{target}: no such board", f"Make it: harness publish {path}")
-    _, shown, _ = _split(target.read_text("utf-8"), target)
-    expected = "\n" + render(spec, records)
-    if shown != expected:
-        changed = list(
-            difflib.unified_diff(
-                shown.splitlines(), expected.splitlines(), "board", "records", lineterm="", n=0
-            )
-        )
-        raise HarnessError(
-            f"{target}: differs from its records:\n" + "\n".join(changed[2:10]),
-            f"Never edit between the markers; write the board again: harness publish {path}",
-        )
-    return len(records)
-
-
-def _split(text: str, path: Path) -> tuple[str, str, str]:
-    if text.count(START) != 1 or text.count(END) != 1 or text.index(START) > text.index(END):
-        raise HarnessError(
-            f"{path}: needs the lines {START} and {END}, once each", "Add them where the board is to stand."
-        )
-    before, rest = text.split(START)
-    shown, after = rest.split(END)
-    return before, shown, after
+def _check(spec: BoardSpec, path: Path) -> None:
+    labels = [row["label"] for row in spec.rows]
+    problems = [
+        f"{path}: the label {label!r} stands twice" for label in set(labels) if labels.count(label) > 1
+    ]
+    problems += [
+        f"{path}: comparison of {label!r}, which is no row"
+        for pair in spec.comparisons
+        for label in pair
+        if label not in labels
+    ]
+    problems += [
+        f"{path}: a comparison needs two labels: {pair}" for pair in spec.comparisons if len(pair) != 2
+    ]
+    if not spec.columns and spec.rows:
+        problems.append(f"{path}: no columns")
+    if not spec.rows and not spec.cited:
+        problems.append(f"{path}: neither rows nor cited results")
+    HarnessError.raise_for(problems, "Correct the specification.")
