@@ -89,7 +89,7 @@ def build(spec: BoardSpec, records: Mapping[str, Record], folder: Path) -> Board
     _require_one_table(spec, records)
     footnotes = _Footnotes()
     entries = {entry["label"]: entry for entry in spec.rows}
-    first = next(iter(records.values()), None)
+    first = next(iter(records.values()), None)  # of the specification
     ranks = _ranks(records, spec.columns[0]) if records else {}
     rows = [
         Row(
@@ -103,9 +103,10 @@ def build(spec: BoardSpec, records: Mapping[str, Record], folder: Path) -> Board
             failed=len(record.samples) - len(record.column(spec.columns[0])),
             footnotes=footnotes.add(_deviations(record, first) + _note(entries[label])),
         )
-        for label, record in records.items()
+        for label, record in sorted(
+            records.items(), key=lambda item: _order(item[1].summary(spec.columns[0]))
+        )
     ]
-    rows.sort(key=lambda row: _order(row.scores[spec.columns[0]]))
     signatures = {
         key: score.signature
         for key in (*spec.columns, *ALWAYS)
@@ -205,7 +206,7 @@ class _Footnotes:
         for text in texts:
             if text not in self.texts:
                 self.texts.append(text)
-        return tuple(self.texts.index(text) + 1 for text in texts)
+        return tuple(sorted(self.texts.index(text) + 1 for text in texts))
 
 
 def _note(entry: Mapping[str, str]) -> list[str]:

@@ -14,7 +14,9 @@ _QA_PROMPT = "{{source}}\nAnswer:"
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="model folder or hub name")
+    parser.add_argument(
+        "model", metavar="MODEL", help="model folder or hub name; gold scores the references themselves"
+    )
     what = parser.add_argument_group("what to evaluate on")
     what.add_argument(
         "--tasks", default="", help="tasks or groups, with commas between (default: kd_faithfulness)"
@@ -94,8 +96,9 @@ def _request(arguments: Namespace) -> Any:
         ours = all_task_names()
         tasks = [f"{name}_chat" if f"{name}_chat" in ours else name for name in tasks]
     batch_size = arguments.batch_size
+    gold = arguments.model == "gold"  # a folder of that name is ./gold
     return EvalRequest(
-        model=arguments.backend,
+        model="harness-gold" if gold else arguments.backend,
         model_args={"pretrained": arguments.model} | _model_args(arguments.model_args),
         tasks=tuple(tasks),
         output_path=arguments.output,
@@ -105,7 +108,7 @@ def _request(arguments: Namespace) -> Any:
         num_fewshot=arguments.num_fewshot,
         apply_chat_template=arguments.chat,
         metadata=_metadata(arguments),
-        response_cache=None if arguments.fresh else arguments.output / ".responses",
+        response_cache=None if gold or arguments.fresh else arguments.output / ".responses",
     )
 
 

@@ -101,6 +101,9 @@ def evaluate(request: EvalRequest) -> Path:
     from lm_eval import simple_evaluate
     from lm_eval.loggers import EvaluationTracker
 
+    from harness.lmeval import gold
+
+    gold.register()
     for name in ("lm_eval", "transformers"):
         logging.getLogger(name).setLevel(logging.ERROR)
     manager = _task_manager(request)

@@ -112,7 +112,6 @@ def _record(
     options = metadata.get("metric_options", {})
     bootstrap = metadata.get("bootstrap") or asdict(Bootstrap())
     samples, documents, prompt = read_samples(rows)
-    name = str(results.get("model_name") or "model")
     if scores := metadata.get("scores"):
         scores = {key: {field: score[field] for field in _HEADLINE_FIELDS} for key, score in scores.items()}
         samples = corpus_statistics(
@@ -124,7 +123,7 @@ def _record(
     record = Record(
         task=task,
         task_version=str(results["versions"].get(task)),
-        model=model or name.rstrip("/").rsplit("/", 1)[-1],
+        model=model or str(_model(results)["name"]).rsplit("/", 1)[-1],
         metrics=tuple(metadata.get("metrics", ())) if metadata.get("scores") else (),
         metric_options=dict(options),
         bootstrap=dict(bootstrap),
@@ -173,6 +172,8 @@ def _provenance(
 
 def _model(results: Mapping[str, Any]) -> dict[str, Any]:
     """The model as far as the results name it; a local folder is hashed as it is now."""
+    if results.get("model_source") == "harness-gold":
+        return {"name": "references", "revision": None}
     config = results["config"]
     commit = config.get("model_sha") or config.get("model_revision")
     return model_identity(str(results.get("model_name") or "model"), commit)

@@ -3,7 +3,8 @@
 Why this file runs at every start of Python: lm-evaluation-harness 0.4 looks for tasks in its own folder and
 in ``--include_path`` only; it has no entry points for them yet. So ``faithfulness_harness_lm_eval.pth``
 imports this module, which puts one object on ``sys.meta_path`` and does nothing else. When, and only when,
-a program imports ``lm_eval.tasks``, that object makes lm_eval's ``TaskManager`` read our task folder too.
+a program imports ``lm_eval.tasks``, that object makes lm_eval's ``TaskManager`` read our task folder too,
+and names the model ``harness-gold``, which answers with the references.
 No file is changed, no data is read or sent, and ``pip uninstall faithfulness-harness`` removes both files.
 
 To turn it off set ``HARNESS_NO_LM_EVAL_HOOK=1``. ``harness eval`` does not need it.
@@ -64,6 +65,15 @@ def _add_our_tasks(module):
         original(*bound.args, **bound.kwargs)
 
     module.TaskManager.__init__ = init
+    _add_gold_model()
+
+
+def _add_gold_model():
+    import lm_eval.models  # noqa: F401  # lm-eval fills its registry here, and later only while it is empty
+    from lm_eval.api.registry import model_registry
+
+    if "harness-gold" not in model_registry:
+        model_registry.register("harness-gold", target="harness.lmeval.gold:Gold")
 
 
 if not os.environ.get("HARNESS_NO_LM_EVAL_HOOK"):

@@ -90,17 +90,18 @@ def run(settings: Quickstart, say: Callable[[str], None] = print) -> Path:
     }
     for number, (name, plan) in enumerate(plans.items(), start=1):
         labels = ", from the teacher's soft labels" if plan.kd_ratio else ", plain finetuning"
-        say(f"[{number}/6] train {name}: {settings.rows} rows, {settings.epochs:g} epochs{labels}")
+        say(f"[{number}/7] train {name}: {settings.rows} rows, {settings.epochs:g} epochs{labels}")
         train(plan)
     models = {
         f"student, KD ratio {settings.kd_ratio:g}": settings.output / "models" / "student-kd",
         "student, SFT": settings.output / "models" / "student-sft",
         "teacher": path(settings.teacher),
         "student, untuned": path("student"),
+        "references": Path("gold"),
     }
     results = {}
     for number, (label, folder) in enumerate(models.items(), start=3):
-        say(f"[{number}/6] evaluate {label} on {settings.documents} articles with lm-eval")
+        say(f"[{number}/7] evaluate {label} on {settings.documents} articles with lm-eval")
         results[label] = _evaluate(folder, settings)
     board = _publish(settings, results)
     say(f"\nDone in {time.monotonic() - started:.0f} s.\n")
@@ -118,7 +119,7 @@ def describe(settings: Quickstart) -> str:
         f"train {name}\n{describe_training(prepare(settings.plan(name, ratio)))}"
         for name, ratio in (("student-sft", 0.0), ("student-kd", settings.kd_ratio))
     ]
-    parts.append(f"evaluate 4 models on {settings.documents} articles: {TASK}")
+    parts.append(f"evaluate 4 models and the references on {settings.documents} articles: {TASK}")
     parts.append(f"write {_spec_path(settings).with_suffix('.md')}")
     return "\n\n".join(parts)
 
@@ -153,6 +154,7 @@ def _evaluate(model: Path, settings: Quickstart) -> Path:
         with replace_dir(results) as folder:
             evaluate(
                 EvalRequest(
+                    model="harness-gold" if model == Path("gold") else "hf",
                     model_args={"pretrained": str(model)},
                     tasks=(TASK,),
                     output_path=folder,

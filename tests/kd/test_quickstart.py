@@ -22,7 +22,7 @@ def board(small: Quickstart) -> Path:
 
 def test_the_board_has_every_row_its_verdict_and_its_conditions(board: Path):
     text = board.read_text()
-    for label in ("teacher", "student, SFT", "student, KD ratio 10", "student, untuned"):
+    for label in ("teacher", "student, SFT", "student, KD ratio 10", "student, untuned", "references"):
         assert f"| {label} " in text
     assert "McNemar exact" in text
     assert "made-up miniature data" in text
@@ -30,7 +30,7 @@ def test_the_board_has_every_row_its_verdict_and_its_conditions(board: Path):
 
 
 def test_every_cell_follows_from_the_records(board: Path):
-    assert verify(board.with_suffix(".json")) == 4
+    assert verify(board.with_suffix(".json")) == 5
 
 
 def test_a_second_call_does_nothing_again_and_gives_the_same_board(small: Quickstart, board: Path):
@@ -107,5 +107,5 @@ def test_records_name_no_path_of_this_machine(board: Path):
 def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path):
     plan = describe(Quickstart(output=tmp_path / "new"))
     assert "2000" in plan
-    assert "evaluate 4 models on 1000 articles" in plan
+    assert "evaluate 4 models and the references on 1000 articles" in plan
     assert not (tmp_path / "new").exists()
