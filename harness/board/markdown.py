@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 from harness.board.cited import CitedTable
 from harness.board.compare import Comparison, Matched, format_p, interval_text
@@ -15,16 +17,30 @@ _OF_100 = {"chrf", "chrf++"}  # scores that their authors define in 0..100
 _PLAIN = {"length", "density"}  # scores in words
 
 
-def render(board: Board) -> str:
-    """Everything between the markers, ending in a newline."""
+def render(board: Board, pictures: Sequence[str] = ()) -> str:
+    """Everything between the markers, ending in a newline.
+
+    Args:
+        board: What to show.
+        pictures: File names of its plots, beside the markdown file.
+    """
     parts = []
     if board.rows:
         parts = [_header(board), _table(board), *_comparisons(board), _footnotes(board)]
+        parts += [f"![{_picture_title(name)}]({quote(name)})" for name in pictures]
     parts.append("\n".join(f"- {escape(note)}" for note in board.spec.notes))
     if board.rows:
         parts += [_how_to_read(board), _provenance(board)]
     parts += [_cited(table) for table in board.cited]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _picture_title(name: str) -> str:
+    return {
+        "intervals": "scores with 95% intervals",
+        "arrows": "from baseline to candidate",
+        "tradeoff": "overlap with references against faithfulness",
+    }[name.split(".")[-2]]
 
 
 def escape(text: str) -> str:

@@ -6,19 +6,24 @@ What stands outside the markers in the markdown file belongs to its author and i
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
+from harness.board import plots
 from harness.board.data import as_csv, as_json
 from harness.board.markdown import render
+from harness.board.page import as_html
 from harness.board.table import Board, read_board
 from harness.errors import HarnessError
 from harness.files import write_atomic
 
 START, END = "<!-- LEADERBOARD_START -->", "<!-- LEADERBOARD_END -->"
 
-OUTPUTS: Mapping[str, Callable[[Board], str]] = {".csv": as_csv, ".results.json": as_json}
-"""Suffix of each file beside the markdown -> how it follows from the board; each is verified whole."""
+
+def outputs(board: Board) -> dict[str, str]:
+    """Suffix -> content of each file beside the markdown; each is verified whole."""
+    files = {".csv": as_csv(board), ".results.json": as_json(board), ".html": as_html(board)}
+    return files | plots.as_files(board)
 
 
 def publish(path: Path) -> Path:
@@ -31,9 +36,10 @@ def publish(path: Path) -> Path:
     target = path.with_suffix(".md")
     text = target.read_text("utf-8") if target.exists() else f"# {board.spec.title}\n\n{START}\n{END}\n"
     before, _, after = _split(text, target)
-    write_atomic(target, f"{before}{START}\n{render(board)}{END}{after}")
-    for suffix, made in OUTPUTS.items():
-        write_atomic(path.with_suffix(suffix), made(board))
+    files = outputs(board)
+    write_atomic(target, f"{before}{START}\n{render(board, _pictures(path, files))}{END}{after}")
+    for suffix, content in files.items():
+        write_atomic(path.with_suffix(suffix), content)
     return target
 
 
@@ -46,11 +52,16 @@ def verify(path: Path) -> int:
     board = read_board(path)
     target = path.with_suffix(".md")
     _, shown, _ = _split(_read(target, path), target)
-    _require_equal(target, shown, "\n" + render(board), path)
-    for suffix, made in OUTPUTS.items():
+    files = outputs(board)
+    _require_equal(target, shown, "\n" + render(board, _pictures(path, files)), path)
+    for suffix, content in files.items():
         file = path.with_suffix(suffix)
-        _require_equal(file, _read(file, path), made(board), path)
+        _require_equal(file, _read(file, path), content, path)
     return len(board.rows)
+
+
+def _pictures(path: Path, files: Iterable[str]) -> list[str]:
+    return [f"{path.stem}{suffix}" for suffix in files if suffix.endswith(".svg")]
 
 
 def _read(file: Path, spec: Path) -> str:

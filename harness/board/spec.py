@@ -32,6 +32,8 @@ class BoardSpec:
     """Sentences under the table: conditions, deviations."""
     cited: list[str] = field(default_factory=list)
     """Files with results of others (`harness.board.cited`), shown apart and marked as not measured here."""
+    samples: int = 200
+    """Documents in the page's sample browser, at most."""
 
 
 def write_spec(spec: BoardSpec, path: Path) -> None:

@@ -106,7 +106,7 @@ def run(settings: Quickstart, say: Callable[[str], None] = print) -> Path:
     board = _publish(settings, results)
     say(f"\nDone in {time.monotonic() - started:.0f} s.\n")
     say(board.read_text("utf-8"))
-    say(f"Board: {board}\nCheck it: harness verify {board.with_suffix('.json')}")
+    say(f"Open the page: {board.with_suffix('.html')}\nCheck it: harness verify {board.with_suffix('.json')}")
     return board
 
 
