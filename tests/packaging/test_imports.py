@@ -14,6 +14,7 @@ RANKS = {
     "files": 0,
     "paths": 0,
     "plugins": 0,
+    "lookback": 1,
     "newsworld": 1,
     "metrics": 1,
     "stats": 1,

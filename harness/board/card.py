@@ -1,0 +1,105 @@
+"""A model's scores in the hub's own formats: the ``model-index`` of a model card, and ``.eval_results/*.yaml``.
+
+Both are made by huggingface_hub. Values are in the metric's own unit; interval, n and signature stand beside each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+from harness.records import Record
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+_NEW_CARD = "---\nlibrary_name: transformers\n---\n\n# {name}\n"
+
+
+def with_scores(text: str | None, name: str, records: Sequence[Record]) -> str:
+    """A model card whose ``model-index`` holds the records' headlines.
+
+    Args:
+        text: The card so far; its prose, other metadata, and results of other tasks stay. None starts a new one.
+        name: Of the model in the index.
+        records: Of this model.
+    """
+    from huggingface_hub import ModelCard, ModelCardData
+
+    card = ModelCard(text or _NEW_CARD.format(name=name), ignore_metadata_errors=True)
+    data = cast(ModelCardData, card.data)
+    ours = [result for record in records for result in eval_results(record)]
+    replaced = {_identity(result) for result in ours}
+    kept = [result for result in data.eval_results or [] if _identity(result) not in replaced]
+    data.model_name = data.model_name or name
+    data.eval_results = kept + ours
+    return str(card)
+
+
+def eval_results(record: Record) -> list[EvalResult]:
+    """The headlines of a record as the hub's `EvalResult`."""
+    from huggingface_hub import EvalResult
+
+    dataset, config, revision, split = dataset_of(record)
+    return [
+        EvalResult(
+            task_type="text-generation",
+            task_name=f"{record.task} {record.task_version}",
+            dataset_type=dataset,
+            dataset_name=dataset,
+            dataset_config=config,
+            dataset_revision=revision,
+            dataset_split=split,
+            metric_type=key,
+            metric_name=key,
+            metric_value=round(score["value"], 6),
+            metric_args={
+                "interval_95": None
+                if score["low"] is None
+                else [round(score["low"], 6), round(score["high"], 6)],
+                "n": score["n"],
+                "signature": score["signature"],
+            },
+        )
+        for key, score in record.scores.items()
+    ]
+
+
+def eval_result_file(record: Record) -> str | None:
+    """Content of ``.eval_results/<task>.yaml``, for benchmarks on the hub; None for data that is not there."""
+    import yaml
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+
+    if not str(record.provenance.get("data_source")).startswith("hub:"):
+        return None
+    dataset, _, revision, _ = dataset_of(record)
+    date = datetime.fromtimestamp(record.provenance["date"], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    entries = [
+        EvalResultEntry(
+            dataset_id=dataset,
+            task_id=f"{record.task}/{key}",
+            value=round(score["value"], 6),
+            dataset_revision=revision,
+            date=date,
+            notes=f"{score['signature']}; n = {score['n']}",
+        )
+        for key, score in record.scores.items()
+        if score["higher_is_better"] is not None
+    ]
+    return str(yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False))
+
+
+def dataset_of(record: Record) -> tuple[str, str | None, str | None, str | None]:
+    """Data set, configuration, revision and split, from ``hub:owner/name/configuration@revision:split``."""
+    source = str(record.provenance.get("data_source"))
+    if not source.startswith("hub:"):
+        return source.split(":")[0], None, None, None
+    place, _, split = source.removeprefix("hub:").partition(":")
+    path, _, revision = place.partition("@")
+    parts = path.split("/")
+    return "/".join(parts[:2]), "/".join(parts[2:]) or None, revision or None, split or None
+
+
+def _identity(result: Any) -> tuple[str | None, ...]:
+    return result.task_name, result.dataset_type, result.dataset_config, result.metric_type

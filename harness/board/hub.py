@@ -1,0 +1,191 @@
+"""Sending a checkpoint with its card, or a board with its records, to the Hugging Face hub, each as one commit.
+
+Only files that such a repository needs are sent: never a pickle, optimizer state, or anything else that lies in the folder.
+huggingface_hub finds the token, and nothing here reads or prints it. An upload that breaks off leaves the repository as it was;
+sending it again does not send large files twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Literal
+
+from harness.board.card import eval_result_file, with_scores
+from harness.board.publish import OUTPUTS, verify
+from harness.board.spec import read_spec
+from harness.errors import HarnessError
+from harness.records import Record, load_record
+from harness.records.documents import documents_path
+from harness.records.provenance import model_identity
+
+_CHECKPOINT = tuple(
+    "*.safetensors *.safetensors.index.json config.json generation_config.json adapter_config.json tokenizer* "
+    "special_tokens_map.json added_tokens.json vocab.* merges.txt *.model chat_template* preprocessor_config.json run.json".split()
+)
+_UNSAFE = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
+_PAGE = (".html", ".svg", ".png")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """One commit to one repository."""
+
+    repo: str
+    kind: Literal["model", "dataset"]
+    message: str
+    files: dict[str, Path | str]
+    """Path in the repository -> local file, or text."""
+    left_out: list[str] = field(default_factory=list)
+    """Files of the folder that stay here."""
+
+    def describe(self) -> str:
+        """What would go, for ``--dry-run``."""
+        sizes = {name: _size(content) for name, content in self.files.items()}
+        lines = [f"{self.kind} {self.repo}: {len(self.files)} files, {sum(sizes.values()):,} bytes"]
+        lines += [f"  {size:>14,}  {name}" for name, size in sorted(sizes.items())]
+        lines += [f"  stays here: {', '.join(self.left_out)}"] if self.left_out else []
+        return "\n".join(lines)
+
+
+def model_upload(repo: str, folder: Path, records: Sequence[Path]) -> Upload:
+    """A checkpoint, its card with the records' scores, and the hub's evaluation files.
+
+    Raises:
+        HarnessError: If the folder is no safetensors checkpoint, or a record is of other weights.
+    """
+    _check_repo(repo)
+    loaded = [load_record(path) for path in records]
+    _check_checkpoint(folder, loaded)
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != "README.md")
+    sent = [name for name in names if any(fnmatch(name, pattern) for pattern in _CHECKPOINT)]
+    readme = folder / "README.md"
+    text = readme.read_text("utf-8") if readme.is_file() else None
+    files: dict[str, Path | str] = {name: folder / name for name in sent}
+    files["README.md"] = with_scores(text, repo.rsplit("/", 1)[-1], loaded)
+    for record in loaded:
+        if content := eval_result_file(record):
+            files[f".eval_results/{record.task}.yaml"] = content
+    folders = [f"{path.name}/" for path in sorted(folder.iterdir()) if path.is_dir()]
+    left = [name for name in names if name not in sent]
+    return Upload(
+        repo=repo, kind="model", message="Checkpoint and scores", files=files, left_out=left + folders
+    )
+
+
+def board_upload(repo: str, spec_path: Path, *, documents: bool = True) -> Upload:
+    """A board, verified first, with the records behind it, as a data set whose page is the board.
+
+    Raises:
+        HarnessError: If the board does not follow from its records.
+    """
+    _check_repo(repo)
+    verify(spec_path)
+    spec, records = read_spec(spec_path)
+    folder = spec_path.parent
+    files: dict[str, Path | str] = {"README.md": spec_path.with_suffix(".md"), spec_path.name: spec_path}
+    for suffix in (*OUTPUTS, *_PAGE):
+        if (file := spec_path.with_suffix(suffix)).is_file():
+            files[file.name] = file
+    for name in (*spec.cited, *(row["record"] for row in spec.rows)):
+        files[_inside(name, spec_path)] = folder / name
+    for row in spec.rows:
+        texts = documents_path(records[row["label"]], folder / row["record"])
+        if documents and texts.is_file():
+            files[texts.relative_to(folder).as_posix()] = texts
+    return Upload(repo=repo, kind="dataset", message=f"Board: {spec.title}", files=files)
+
+
+def send(upload: Upload, *, private: bool = False, create_pr: bool = False) -> str:
+    """Make the repository if it is not there, commit the files, and return the commit's address.
+
+    Raises:
+        HarnessError: If there is no token, no right to write, or no network.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+
+    http_error = HfHubHTTPError.__mro__[
+        1
+    ]  # that of the HTTP library, which is another from release to release
+
+    api = HfApi(library_name="faithfulness-harness")
+    operations = [
+        CommitOperationAdd(
+            path_in_repo=name, path_or_fileobj=content.encode() if isinstance(content, str) else str(content)
+        )
+        for name, content in sorted(upload.files.items())
+    ]
+    try:
+        api.create_repo(upload.repo, repo_type=upload.kind, private=private, exist_ok=True)
+        commit = api.create_commit(
+            upload.repo, operations, commit_message=upload.message, repo_type=upload.kind, create_pr=create_pr
+        )
+    except LocalTokenNotFoundError as error:
+        raise HarnessError(
+            "the hub needs a token to write", "Run `hf auth login`, or set HF_TOKEN."
+        ) from error
+    except OfflineModeIsEnabled as error:
+        raise HarnessError("HF_HUB_OFFLINE is set", "Unset it to send anything.") from error
+    except HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", "?")
+        denied = "Log in with a token that may write there: `hf auth login`. "
+        raise HarnessError(
+            f"{upload.repo}: the hub answered {status}: {error.server_message or 'no reason given'}",
+            (denied if status in (401, 403) else "") + "Nothing was committed: run the command again.",
+        ) from error
+    except (http_error, OSError) as error:
+        raise HarnessError(
+            f"{upload.repo}: the hub cannot be reached ({type(error).__name__})",
+            "Nothing was committed: run the command again.",
+        ) from error
+    return str(commit.pr_url or commit.commit_url)
+
+
+def _check_repo(repo: str) -> None:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise HarnessError(f"{repo!r} is no name of a repository", "Write owner/name.") from error
+    if "/" not in repo:
+        raise HarnessError(f"{repo!r} has no owner", "Write owner/name.")
+
+
+def _check_checkpoint(folder: Path, records: Sequence[Record]) -> None:
+    if not folder.is_dir():
+        raise HarnessError(f"{folder}: no such folder", "Give the checkpoint's folder.")
+    if not any(folder.glob("*.safetensors")):
+        unsafe = [path.name for pattern in _UNSAFE for path in folder.glob(pattern)]
+        found = f"; {', '.join(unsafe)} can run code when loaded and is never sent" if unsafe else ""
+        raise HarnessError(
+            f"{folder}: no *.safetensors{found}", "Save the model with safe_serialization=True."
+        )
+    weights = model_identity(str(folder), None)["weights_sha256"]
+    HarnessError.raise_for(
+        [
+            f"the record of {record.model} on {record.task} is of other weights "
+            f"({str(theirs)[:12]}, the checkpoint has {weights[:12]})"
+            for record in records
+            if (theirs := record.provenance["model"].get("weights_sha256")) != weights
+        ],
+        "Give the records of this checkpoint, or evaluate it.",
+    )
+
+
+def _inside(name: str, spec_path: Path) -> str:
+    """A path of the specification as it will stand in the repository, where the board's links must still lead to it."""
+    path = Path(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise HarnessError(
+            f"{spec_path}: {name} lies outside the board's folder", "Move the records below it."
+        )
+    return path.as_posix()
+
+
+def _size(content: Path | str) -> int:
+    return len(content.encode()) if isinstance(content, str) else content.stat().st_size
