@@ -58,7 +58,7 @@ class Passage:
 
     def __post_init__(self) -> None:
         """Refuse what has no ratio."""
-        if not (0 < self.context and self.prompt and self.response):
+        if not (self.context > 0 and self.prompt and self.response):
             raise ValueError("a passage needs a context, a prompt and a response of at least one token each")
 
     @property
@@ -128,9 +128,7 @@ class Rows:
     ratios: dict[int, Tensor] = field(default_factory=dict)
     """By layer, float32 [N, H, R], on the processor."""
 
-    def add(
-        self, layer: int, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float | None
-    ) -> None:
+    def add(self, layer: int, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float | None) -> None:
         """Reduce one layer: query [N, H, T, D], key [N, H_kv, K, D], mask bool or additive [N or 1, 1 or H, T, K]."""
         n, heads, t, d = query.shape
         keys = key.shape[2]
@@ -282,7 +280,9 @@ def _cross(model: Any, passage: Passage) -> Ratios:
 
 @contextmanager
 def _eager_attention(model: Any) -> Iterator[None]:
-    if not model._can_set_attn_implementation():  # Bloom, GPT-J: nothing but eager attention, or it falls back itself
+    if (
+        not model._can_set_attn_implementation()
+    ):  # Bloom, GPT-J: nothing but eager attention, or it falls back itself
         yield
         return
     with _implementation(model, "eager"):
