@@ -7,6 +7,7 @@ Source: arXiv 2407.07071, section 2.2; voidism/Lookback-Lens @ f2846ef.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,4 +62,4 @@ def predefined(labels: NDArray[np.int64]) -> list[Span]:
     """Token spans of the maximal runs of equal labels: the annotated spans, and the stretches between them."""
     edges = np.flatnonzero(np.diff(labels)) + 1
     bounds = [0, *edges.tolist(), len(labels)]
-    return list(zip(bounds[:-1], bounds[1:], strict=True))
+    return list(itertools.pairwise(bounds))
