@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from harness.board.card import eval_result_file, with_scores
 from harness.board.publish import OUTPUTS, verify
@@ -107,9 +107,8 @@ def send(upload: Upload, *, private: bool = False, create_pr: bool = False) -> s
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
-    http_error = HfHubHTTPError.__mro__[
-        1
-    ]  # that of the HTTP library, which is another from release to release
+    # of the HTTP library, which is another from release to release
+    http_error = cast(type[Exception], HfHubHTTPError.__mro__[1])
 
     api = HfApi(library_name="faithfulness-harness")
     operations = [
