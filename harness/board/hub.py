@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Literal, cast
 
 from harness.board.card import eval_result_file, with_scores
-from harness.board.publish import OUTPUTS, verify
-from harness.board.spec import read_spec
+from harness.board.publish import outputs, verify
+from harness.board.table import read_board
 from harness.errors import HarnessError
 from harness.records import Record, load_record
 from harness.records.documents import documents_path
@@ -26,7 +26,6 @@ _CHECKPOINT = tuple(
     "special_tokens_map.json added_tokens.json vocab.* merges.txt *.model chat_template* preprocessor_config.json run.json".split()
 )
 _UNSAFE = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
-_PAGE = (".html", ".svg", ".png")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,16 +82,16 @@ def board_upload(repo: str, spec_path: Path, *, documents: bool = True) -> Uploa
     """
     _check_repo(repo)
     verify(spec_path)
-    spec, records = read_spec(spec_path)
-    folder = spec_path.parent
+    board = read_board(spec_path)
+    spec, folder = board.spec, board.folder
     files: dict[str, Path | str] = {"README.md": spec_path.with_suffix(".md"), spec_path.name: spec_path}
-    for suffix in (*OUTPUTS, *_PAGE):
-        if (file := spec_path.with_suffix(suffix)).is_file():
-            files[file.name] = file
+    for suffix in outputs(board):
+        file = spec_path.with_suffix(suffix)
+        files[file.name] = file
     for name in (*spec.cited, *(row["record"] for row in spec.rows)):
         files[_inside(name, spec_path)] = folder / name
-    for row in spec.rows:
-        texts = documents_path(records[row["label"]], folder / row["record"])
+    for row in board.rows:
+        texts = documents_path(row.record, folder / row.path)
         if documents and texts.is_file():
             files[texts.relative_to(folder).as_posix()] = texts
     return Upload(repo=repo, kind="dataset", message=f"Board: {spec.title}", files=files)
