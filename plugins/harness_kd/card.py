@@ -40,6 +40,10 @@ def model_card(
         "temperature": f"{plan.temperature:g}" if distilled else "none",
         "label smoothing": f"{plan.label_smoothing:g}",
         "optimizer": f"AdamW, cosine from {plan.learning_rate:g}, weight decay {plan.weight_decay:g}",
+        "adapter": f"LoRA rank {plan.lora_rank}, alpha {plan.lora_alpha}, dropout {plan.lora_dropout:g}, "
+        + ("kept apart" if plan.keep_adapter else "merged")
+        if plan.lora_rank
+        else "none",
         "batch": f"{plan.batch_size} rows x {plan.accumulation} x {identity['world_size']} processes",
         "epochs": f"{plan.epochs:g}, {metrics['steps']} steps",
         "seed": str(plan.seed),

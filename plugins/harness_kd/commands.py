@@ -29,7 +29,10 @@ def _add_option(parser: ArgumentParser, name: str, help_text: str, **kwargs: Any
 
 def _add_data_options(parser: ArgumentParser) -> None:
     _add_option(
-        parser, "data", "JSON Lines file, or newsworld?n=2000&noise=0.4&seed=0", metavar="PATH_OR_NAME"
+        parser,
+        "data",
+        "JSON Lines file, or dolly, cnndm, newsworld with options: newsworld?n=2000&noise=0.4&seed=0",
+        metavar="PATH_OR_NAME",
     )
     _add_option(parser, "max_length", "tokens of prompt and response together")
     _add_option(parser, "max_prompt_length", "tokens of the prompt")
@@ -61,6 +64,14 @@ def _add_train_arguments(parser: ArgumentParser) -> None:
     _add_option(parser, "max_grad_norm", "gradient clipping; 0 for none")
     _add_option(parser, "bf16", "autocast to bfloat16")
     _add_option(parser, "gradient_checkpointing", "recompute activations in the backward pass")
+    _add_option(parser, "lora_rank", "rank of a low-rank adapter (peft); 0 trains all weights")
+    _add_option(parser, "lora_alpha", "scale of the adapter, over its rank")
+    _add_option(parser, "lora_dropout", "on the adapter's input")
+    _add_option(
+        parser, "lora_targets", "linear modules, comma-separated, or all-linear; empty: peft's own choice"
+    )
+    _add_option(parser, "keep_adapter", "save the adapter alone; without this it is merged")
+    _add_option(parser, "report_to", "wandb, tensorboard, trackio: the Trainer's reporting, comma-separated")
     _add_option(parser, "checkpoint_steps", "steps between checkpoints; 0: five per run")
     _add_option(parser, "seed", "of data order and dropout")
     parser.add_argument(

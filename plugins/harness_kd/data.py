@@ -45,6 +45,8 @@ class TokenizedData:
     """All examples of a run and what happened to its overlong rows."""
 
     examples: tuple[Example, ...]
+    kept: tuple[int, ...]
+    """Numbers of the rows that the examples were made from."""
     dropped: int
     """Rows left out because they were longer than allowed."""
     truncated: int
@@ -73,6 +75,7 @@ def tokenize_rows(
     max_length: int,
     max_prompt_length: int,
     overlong: str,
+    encoder_decoder: bool = False,
 ) -> TokenizedData:
     """Tokenise prompt and response apart and join their ids.
 
@@ -83,6 +86,7 @@ def tokenize_rows(
     Args:
         max_length: Tokens of prompt and response together.
         max_prompt_length: Tokens of the prompt.
+        encoder_decoder: The prompt goes to an encoder, so it stays closed where the tokenizer closes texts.
         overlong: ``drop`` leaves longer rows out; ``truncate`` cuts a prompt at its start, which keeps the
             cue at its end, and a response at its end.
 
@@ -97,9 +101,13 @@ def tokenize_rows(
             "the tokenizer has no end-of-sequence token", "Set eos_token in tokenizer_config.json."
         )
     examples: list[Example] = []
+    kept: list[int] = []
     dropped = truncated = 0
-    for row in rows:
-        prompt, response = _prompt_ids(row, tokenizer), [*_ids(tokenizer, row.response), end]
+    for number, row in enumerate(rows):
+        prompt, response = (
+            _prompt_ids(row, tokenizer, closed=encoder_decoder),
+            [*_ids(tokenizer, row.response), end],
+        )
         if len(prompt) > max_prompt_length or len(prompt) + len(response) > max_length:
             if overlong == "drop":
                 dropped += 1
@@ -109,16 +117,17 @@ def tokenize_rows(
             response = response[: max_length - len(prompt)]
         if response:
             examples.append(Example(np.asarray(prompt + response, dtype=np.int32), len(prompt)))
+            kept.append(number)
     if not examples:
         raise HarnessError(
             f"no row is left: {dropped} of {len(rows)} are longer than {max_length} tokens "
             f"(prompt {max_prompt_length})",
             "Raise --max-length and --max-prompt-length, or cut rows with --overlong truncate.",
         )
-    return TokenizedData(examples=tuple(examples), dropped=dropped, truncated=truncated)
+    return TokenizedData(examples=tuple(examples), kept=tuple(kept), dropped=dropped, truncated=truncated)
 
 
-def _prompt_ids(row: TextRow, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def _prompt_ids(row: TextRow, tokenizer: PreTrainedTokenizerBase, *, closed: bool) -> list[int]:
     if row.messages:
         if not tokenizer.chat_template:
             raise HarnessError(
@@ -131,7 +140,7 @@ def _prompt_ids(row: TextRow, tokenizer: PreTrainedTokenizerBase) -> list[int]:
         start = tokenizer.bos_token
         repeated = bool(start) and row.prompt.startswith(str(start))
         ids = [int(i) for i in tokenizer(row.prompt, add_special_tokens=not repeated)["input_ids"]]
-        if ids and ids[-1] == tokenizer.eos_token_id:
+        if not closed and ids and ids[-1] == tokenizer.eos_token_id:
             ids.pop()  # some tokenizers close every text; a prompt goes on
     if not ids:  # an unconditional response still needs a token to predict its first one from
         first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id

@@ -73,6 +73,7 @@ def _seconds(prepared: Prepared) -> float:
 
     from harness_kd.head import attach_loss
     from harness_kd.loss import LossSettings
+    from harness_kd.states import decoder_start
     from harness_kd.trainer import Collator
 
     model: Any = prepared.student.model()
@@ -85,7 +86,10 @@ def _seconds(prepared: Prepared) -> float:
     seconds = tokens = 0.0
     for step in range(_TIMED_BATCHES):
         batch = [examples[(step * size + row) % len(examples)] for row in range(min(size, len(examples)))]
-        inputs = {name: tensor.to(model.device) for name, tensor in Collator()(batch).items()}
+        inputs = {
+            name: tensor.to(model.device)
+            for name, tensor in Collator(start=decoder_start(model))(batch).items()
+        }
         start = time.perf_counter()
         model(**inputs).loss.backward()
         if step or _TIMED_BATCHES == 1:  # the first pass warms up

@@ -19,7 +19,8 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from harness.errors import HarnessError
-from harness_kd.loss import IGNORE_INDEX, LossSettings, SparseTargets, linear_loss
+from harness_kd.loss import LossSettings, SparseTargets, linear_loss
+from harness_kd.states import head_inputs, target_rows
 
 
 @dataclass
@@ -38,13 +39,14 @@ def attach_loss(model: PreTrainedModel, settings: LossSettings) -> None:
     The patched forward takes, besides the model's own arguments: ``labels`` int64 [B, T] with -100 where
     masked, aligned with ``input_ids``; ``num_items_in_batch``, target tokens of the whole step (by default
     this batch's); and for distillation ``teacher_ids`` int64 [N, K], ``teacher_log_probs`` float [N, K],
-    ``teacher_log_tail`` float [N], whose N rows are the batch's targets in reading order.
+    ``teacher_log_tail`` float [N], whose N rows are the batch's targets in reading order. An encoder-decoder
+    takes ``decoder_input_ids`` too, and its ``labels`` are aligned with those.
 
     Raises:
         HarnessError: If the model's logits are not a linear function of its last hidden state.
     """
     _require_linear_head(model)
-    body, original = model.base_model, model.forward
+    original = model.forward
 
     @functools.wraps(original)
     def forward(
@@ -59,11 +61,8 @@ def attach_loss(model: PreTrainedModel, settings: LossSettings) -> None:
         if labels is None:
             return original(*args, **kwargs)
         kwargs["use_cache"] = False
-        states = body(*args, **kwargs).last_hidden_state
-        # the state at position i predicts the token at i + 1: labels shift before they mask
-        shifted = labels[:, 1:].reshape(-1)
-        rows = (shifted != IGNORE_INDEX).nonzero().squeeze(1)
-        hidden = states[:, :-1].reshape(-1, states.shape[-1]).index_select(0, rows)
+        states = head_inputs(model, original, args, kwargs)
+        hidden, tokens = target_rows(states, labels, shifted=not model.config.is_encoder_decoder)
         targets = None
         if teacher_ids is not None and teacher_log_probs is not None and teacher_log_tail is not None:
             targets = SparseTargets(ids=teacher_ids, log_probs=teacher_log_probs, log_tail=teacher_log_tail)
@@ -71,9 +70,9 @@ def attach_loss(model: PreTrainedModel, settings: LossSettings) -> None:
         loss, parts = linear_loss(
             hidden,
             head.weight,
-            shifted[rows],
+            tokens,
             settings,
-            num_items=rows.numel() if num_items_in_batch is None else num_items_in_batch,
+            num_items=tokens.numel() if num_items_in_batch is None else num_items_in_batch,
             targets=targets,
             bias=getattr(head, "bias", None),
         )
@@ -97,9 +96,12 @@ def _require_linear_head(model: PreTrainedModel) -> None:
     was_training = model.training
     model.train(False)
     ids = torch.arange(4, device=head.weight.device)[None]
+    inputs = {"input_ids": ids}
+    if model.config.is_encoder_decoder:
+        inputs["decoder_input_ids"] = ids
     try:
-        logits = model(input_ids=ids).logits
-        rebuilt = head(model.base_model(input_ids=ids).last_hidden_state)
+        logits = model(**inputs).logits
+        rebuilt = head(head_inputs(model, model.forward, (), inputs))
     finally:
         model.train(was_training)
     if not torch.allclose(logits.float(), rebuilt.float(), rtol=1e-2, atol=1e-2):

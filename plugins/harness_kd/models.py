@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +58,12 @@ class ModelSource:
             digest.update(f"{file.name} {sha256_file(file)}\n".encode())
         return cls(name=name, folder=folder, revision=revision, weights_sha256=digest.hexdigest())
 
+    @property
+    def encoder_decoder(self) -> bool:
+        """Whether prompts go to an encoder, as in T5."""
+        config = json.loads((self.folder / "config.json").read_text("utf-8"))
+        return bool(config.get("is_encoder_decoder", False))
+
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Load the tokenizer."""
         from transformers import AutoTokenizer
@@ -65,10 +72,11 @@ class ModelSource:
         return tokenizer
 
     def model(self, *, dtype: str = "float32") -> PreTrainedModel:
-        """Load the causal language model in evaluation mode."""
-        from transformers import AutoModelForCausalLM
+        """Load the language model, decoder-only or encoder-decoder, in evaluation mode."""
+        from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        kind = AutoModelForSeq2SeqLM if self.encoder_decoder else AutoModelForCausalLM
+        model: PreTrainedModel = kind.from_pretrained(
             self.folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
         )
         return model

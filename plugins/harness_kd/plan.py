@@ -12,6 +12,7 @@ OVERLONG = ("drop", "truncate")
 DEFAULT_TEMPERATURES = (1.0, 1.5, 2.0, 4.0)
 DIVERGENCE_NAMES = ("forward-kl", "soft-cross-entropy", "reverse-kl", "jensen-shannon")
 
+REPORTERS = ("none", "wandb", "tensorboard", "trackio")
 _ABOVE_ZERO = (
     "temperature",
     "epochs",
@@ -20,8 +21,17 @@ _ABOVE_ZERO = (
     "accumulation",
     "max_length",
     "max_prompt_length",
+    "lora_alpha",
 )
-_AT_LEAST_ZERO = ("kd_ratio", "warmup_steps", "weight_decay", "max_grad_norm", "checkpoint_steps", "seed")
+_AT_LEAST_ZERO = (
+    "kd_ratio",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "checkpoint_steps",
+    "seed",
+    "lora_rank",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +41,7 @@ class TrainPlan:
     student: str
     """Model folder or hub name; what is trained."""
     data: str
-    """JSON Lines file, or ``newsworld`` with options (see `harness_kd.rows`)."""
+    """JSON Lines file, or a named data set with options (see `harness_kd.named_data`)."""
     output: str
     """Folder of the trained model; it appears when the run is finished. ``OUTPUT.partial`` holds a running
     one."""
@@ -77,6 +87,18 @@ class TrainPlan:
     """Autocast to bfloat16; weights and optimizer stay float32."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass."""
+    lora_rank: int = 0
+    """Rank of a low-rank adapter (peft), the paper's is 8; 0 trains all weights."""
+    lora_alpha: int = 32
+    """The adapter is scaled by this over its rank."""
+    lora_dropout: float = 0.1
+    """In [0, 1), on the adapter's input."""
+    lora_targets: str = ""
+    """Names of linear modules, comma-separated, or ``all-linear``; empty: peft's own choice for the family."""
+    keep_adapter: bool = False
+    """Save the adapter alone instead of adding it to the weights; such a folder needs peft to load."""
+    report_to: str = "none"
+    """Reporting backends of transformers' Trainer, comma-separated: `REPORTERS`."""
     checkpoint_steps: int = 0
     """Optimizer steps between checkpoints; 0: five per run, at least 50 steps apart."""
     seed: int = 10
@@ -98,7 +120,7 @@ class TrainPlan:
             for name in _AT_LEAST_ZERO
             if not 0 <= getattr(self, name) < math.inf
         ]
-        for name in ("label_smoothing", "max_tail"):
+        for name in ("label_smoothing", "max_tail", "lora_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 problems.append(f"{name} must be in [0, 1), got {getattr(self, name)}")
         if self.divergence not in DIVERGENCE_NAMES:
@@ -107,6 +129,11 @@ class TrainPlan:
             )
         if self.overlong not in OVERLONG:
             problems.append(f"overlong must be one of {', '.join(OVERLONG)}, got {self.overlong!r}")
+        unknown = [name for name in self.report_to.split(",") if name not in REPORTERS]
+        if unknown:
+            problems.append(f"report_to knows {', '.join(REPORTERS)}, got {', '.join(unknown)}")
+        if self.keep_adapter and not self.lora_rank:
+            problems.append("keep_adapter needs lora_rank above 0")
         if self.kd_ratio > 0 and self.teacher is None:
             problems.append("kd_ratio above 0 needs a teacher")
         if not 1 <= self.top_k < 65_536:
@@ -119,10 +146,12 @@ class TrainPlan:
 
     def recipe(self) -> dict[str, Any]:
         """The fields that decide the weights: all but paths and how often a checkpoint is written."""
-        paths = ("student", "data", "output", "teacher", "soft_labels", "checkpoint_steps")
+        paths = ("student", "data", "output", "teacher", "soft_labels", "checkpoint_steps", "report_to")
         fields = {name: value for name, value in asdict(self).items() if name not in paths}
         if self.kd_ratio == 0:  # without distillation these decide nothing
             fields |= {"divergence": None, "temperature": None, "top_k": None, "max_tail": None}
+        if self.lora_rank == 0:
+            fields |= {name: None for name in fields if name.startswith("lora_")}
         return fields
 
     def temperatures(self) -> tuple[float, ...]:

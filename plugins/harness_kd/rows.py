@@ -6,24 +6,23 @@ A row is one of
 - ``{"messages": [{"role": ..., "content": ...}, ...]}``: the tokenizer's chat template; the last message is
   the response;
 - ``{"instruction": ..., "input" or "context": ..., "response" or "output": ...}``: Dolly and Alpaca, in the
-  paper's template.
+  paper's template;
+- ``{"article": ..., "highlights": ...}``: CNN/DailyMail, in the template of the paper's evaluation.
 
-``newsworld`` instead of a path names the embedded news world, with options as in
-``newsworld?n=2000&noise=0.4&seed=1``.
+``dolly``, ``cnndm`` and ``newsworld`` instead of a path name data sets; see `harness_kd.named_data`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
 
 from harness.errors import HarnessError
 from harness.files import iter_jsonl
+from harness_kd.named_data import is_named, named_rows
 
-NEWSWORLD = "newsworld"
 _PREAMBLE = "Below is an instruction that describes a task"
 _REQUEST = "Write a response that appropriately completes the request.\n\n"
 # The template of MiniLLM's Dolly runs, from which the paper's training code descends (microsoft/LMOps,
@@ -35,6 +34,8 @@ INPUT_TEMPLATE = (
     + _REQUEST
     + "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n"
 )
+SUMMARY_TEMPLATE = "Article: {article}\nSummarize the article. Summary:"
+"""As in the task ``kd_cnndm_factual``."""
 _MAX_REPORTED = 10
 
 
@@ -50,50 +51,28 @@ class TextRow:
 
 
 def load_rows(data: str) -> list[TextRow]:
-    """All rows of a JSON Lines file, or of the news world by name.
+    """All rows of a JSON Lines file, or of a data set by name.
 
     Args:
-        data: Path, or ``newsworld`` with its options (``split``, ``n``, ``noise``, ``seed``).
+        data: Path, or a name with options as in ``dolly?split=dev``.
 
     Raises:
         HarnessError: If the source is missing or empty, or rows lack fields; it names the first rows at
         fault.
     """
-    name, _, options = data.partition("?")
-    rows = list(_newsworld(options) if name == NEWSWORLD else _from_file(Path(data)))
+    source = named_rows(data) if is_named(data) else iter_jsonl(Path(data))
+    rows = list(_parsed(source, data))
     if not rows:
         raise HarnessError(f"{data}: holds no rows", "Give a file with at least one row.")
     return rows
 
 
-def _newsworld(options: str) -> Iterator[TextRow]:
-    from harness import newsworld
-
-    known = {"split": str, "n": int, "noise": float, "seed": int}
-    values: dict[str, Any] = {"split": "train", "n": 2000, "noise": 0.4, "seed": 0}
-    remedy = (
-        "Write the news world as newsworld?split=train&n=2000&noise=0.4&seed=0; every option may be left out."
-    )
-    for key, text in parse_qsl(options, keep_blank_values=True):
-        try:
-            values[key] = known[key](text)
-        except (KeyError, ValueError):
-            raise HarnessError(f"newsworld?{options}: cannot read {key}={text}", remedy) from None
-    split, n = values.pop("split"), values.pop("n")
-    try:
-        rows = newsworld.rows(split, n, **values)
-    except ValueError as error:
-        raise HarnessError(f"newsworld?{options}: {error}", remedy) from error
-    for row in rows:
-        yield TextRow(newsworld.prompt(row["article"]), " " + row["summary"])
-
-
-def _from_file(path: Path) -> Iterator[TextRow]:
+def _parsed(rows: Iterable[Mapping[str, Any]], source: str) -> Iterator[TextRow]:
     problems: list[str] = []
-    for number, row in enumerate(iter_jsonl(path), start=1):
+    for number, row in enumerate(rows, start=1):
         parsed = _parse(row)
         if isinstance(parsed, str):
-            problems.append(f"{path}, row {number}: {parsed}")
+            problems.append(f"{source}, row {number}: {parsed}")
             if len(problems) == _MAX_REPORTED:
                 break
         elif not problems:
@@ -109,6 +88,10 @@ def _parse(row: Mapping[str, Any]) -> TextRow | str:
     """The row as text, or what is wrong with it."""
     if "messages" in row:
         return _parse_chat(row["messages"])
+    if isinstance(row.get("article"), str) and isinstance(row.get("highlights"), str):
+        summary = " ".join(row["highlights"].split())  # one line: the task stops at a newline
+        prompt = SUMMARY_TEMPLATE.format(article=row["article"])
+        row = {"prompt": prompt, "response": f" {summary}" if summary else ""}
     response = row.get("response", row.get("output"))
     if "prompt" in row and "response" in row:
         parsed = {"prompt": row["prompt"], "response": response}

@@ -15,6 +15,7 @@ from harness.files import replace_dir, write_atomic
 from harness_kd.card import model_card
 from harness_kd.data import TokenizedData, tokenize_rows
 from harness_kd.estimate import label_bytes
+from harness_kd.fit import fit, require_reporters
 from harness_kd.models import ModelSource, require_same_vocabulary, vocabulary_hash, vocabulary_size
 from harness_kd.plan import TrainPlan
 from harness_kd.rows import load_rows
@@ -22,7 +23,7 @@ from harness_kd.runs import RUN_FILE, is_finished, open_run, partial_folder
 from harness_kd.soft_labels.manifest import Manifest
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase, TrainingArguments
+    from transformers import PreTrainedTokenizerBase
 
     from harness_kd.soft_labels.cache import SoftLabelCache
 
@@ -70,6 +71,7 @@ def prepare(plan: TrainPlan) -> Prepared:
     Raises:
         HarnessError: For a missing model, bad data, or vocabularies that differ.
     """
+    require_reporters(plan.report_to.split(","))
     student = ModelSource.find(plan.student, role="student")
     tokenizer = student.tokenizer()
     teacher = manifest = None
@@ -83,6 +85,7 @@ def prepare(plan: TrainPlan) -> Prepared:
         max_length=plan.max_length,
         max_prompt_length=plan.max_prompt_length,
         overlong=plan.overlong,
+        encoder_decoder=student.encoder_decoder,
     )
     return Prepared(
         plan=plan, student=student, teacher=teacher, tokenizer=tokenizer, data=data, manifest=manifest
@@ -125,9 +128,9 @@ def train(plan: TrainPlan) -> Path:
         return output
     labels = _labels(prepared)
     with open_run(output, identity) as folder:
-        metrics = _fit(prepared, labels, folder)
+        metrics = fit(prepared, labels, folder)
         if int(os.environ.get("RANK", "0")) == 0:
-            _publish(prepared, folder, output, identity, metrics)
+            publish(prepared, folder, output, identity, metrics)
             shutil.rmtree(partial_folder(output))
     PartialState().wait_for_everyone()
     return output
@@ -164,94 +167,6 @@ def _labels(prepared: Prepared) -> SoftLabelCache | None:
     return SoftLabelCache(prepared.labels_folder, prepared.manifest)
 
 
-def _fit(prepared: Prepared, labels: SoftLabelCache | None, folder: Path) -> dict[str, Any]:
-    """Train from the last complete checkpoint, or from the start, and leave the model in ``folder/model``."""
-    from transformers import ProgressCallback, set_seed
-
-    from harness_kd.head import attach_loss
-    from harness_kd.loss import LossSettings, kd_weight_of
-    from harness_kd.trainer import (
-        Collator,
-        DistillationTrainer,
-        ExampleDataset,
-        StepProgress,
-        last_complete_checkpoint,
-    )
-
-    plan = prepared.plan
-    set_seed(plan.seed)
-    model = prepared.student.model()
-    settings = LossSettings(
-        kd_weight=kd_weight_of(plan.kd_ratio),
-        temperature=plan.temperature,
-        divergence=plan.divergence,
-        label_smoothing=plan.label_smoothing,
-        vocabulary_size=vocabulary_size(prepared.tokenizer),
-    )
-    if plan.gradient_checkpointing:
-        model.gradient_checkpointing_enable()  # type: ignore[no-untyped-call]
-    attach_loss(model, settings)
-    trainer = DistillationTrainer(
-        model=model,
-        args=_arguments(prepared, folder),
-        train_dataset=ExampleDataset(prepared.data.examples),
-        data_collator=Collator(labels, plan.temperature),
-    )
-    trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(StepProgress)
-    checkpoint = last_complete_checkpoint(folder)
-    result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    trainer.save_model(str(folder / "model"))
-    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
-    last = (
-        {name: logs[-1][name] for name in ("loss", "cross_entropy", "divergence") if name in logs[-1]}
-        if logs
-        else {}
-    )
-    return {"steps": result.global_step, "last": last}
-
-
-def _arguments(prepared: Prepared, folder: Path) -> TrainingArguments:
-    import torch
-    from transformers import TrainingArguments
-
-    plan, steps = prepared.plan, prepared.steps
-    return TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=plan.epochs,
-        learning_rate=plan.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=plan.warmup_steps,
-        weight_decay=plan.weight_decay,
-        per_device_train_batch_size=plan.batch_size,
-        gradient_accumulation_steps=plan.accumulation,
-        max_grad_norm=plan.max_grad_norm,
-        bf16=plan.bf16,
-        seed=plan.seed,
-        save_steps=plan.checkpoint_steps or max(50, math.ceil(steps / 5)),
-        save_total_limit=2,  # the older one stays until the newer is complete
-        logging_steps=max(1, math.ceil(steps / 20)),
-        report_to="none",
-        disable_tqdm=False,
-        use_cpu=not torch.accelerator.is_available(),
-        dataloader_pin_memory=torch.accelerator.is_available(),
-        remove_unused_columns=False,
-    )
-
-
-def _publish(
-    prepared: Prepared, folder: Path, output: Path, identity: dict[str, Any], metrics: dict[str, Any]
-) -> None:
-    """Put the finished model in place, whole, with its card and its run file."""
-    record = {"identity": identity, "plan": prepared.plan.__dict__, "metrics": metrics}
-    with replace_dir(output) as target:
-        shutil.copytree(folder / "model", target, dirs_exist_ok=True)
-        (target / "training_args.bin").unlink(missing_ok=True)  # a pickle, and of no use to anyone
-        prepared.tokenizer.save_pretrained(target)
-        write_atomic(target / "README.md", model_card(prepared.plan, identity, prepared.data, metrics))
-        write_atomic(target / RUN_FILE, json.dumps(record, indent=2) + "\n")
-
-
 def require_room(prepared: Prepared, needed: int) -> None:
     """Refuse to start where the disk cannot hold the labels.
 
@@ -266,3 +181,20 @@ def require_room(prepared: Prepared, needed: int) -> None:
             f"{folder}: about {needed / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free",
             "Free some space, choose another folder, or keep fewer entries with --top-k or --max-tail.",
         )
+
+
+def publish(
+    prepared: Prepared, folder: Path, output: Path, identity: dict[str, Any], metrics: dict[str, Any]
+) -> None:
+    """Put the finished model in place, whole, with its card and its run file."""
+    record = {"identity": identity, "plan": prepared.plan.__dict__, "metrics": metrics}
+    with replace_dir(output) as target:
+        shutil.copytree(folder / "model", target, dirs_exist_ok=True)
+        (target / "training_args.bin").unlink(missing_ok=True)  # a pickle, and of no use to anyone
+        if not (
+            target / "config.json"
+        ).exists():  # an adapter: lm-eval and others read the configuration first
+            shutil.copy(prepared.student.folder / "config.json", target)
+        prepared.tokenizer.save_pretrained(target)
+        write_atomic(target / "README.md", model_card(prepared.plan, identity, prepared.data, metrics))
+        write_atomic(target / RUN_FILE, json.dumps(record, indent=2) + "\n")

@@ -20,8 +20,8 @@ from transformers import Trainer, TrainerCallback
 
 from harness.files import write_atomic
 from harness_kd.data import Example
-from harness_kd.loss import IGNORE_INDEX
 from harness_kd.soft_labels.cache import SoftLabelCache
+from harness_kd.states import padded
 
 COMPLETE = "complete"
 """Marker file, written last: a checkpoint without it was cut short and is never resumed from."""
@@ -43,24 +43,19 @@ class ExampleDataset(Dataset[Example]):
 class Collator:
     """Pads examples on the right and looks their soft labels up by content."""
 
-    def __init__(self, labels: SoftLabelCache | None = None, temperature: float = 1.0) -> None:
-        self._labels = labels
-        self._temperature = temperature
+    def __init__(
+        self, labels: SoftLabelCache | None = None, temperature: float = 1.0, start: int | None = None
+    ) -> None:
+        """Prepare for one model.
+
+        Args:
+            start: Its `harness_kd.states.decoder_start`.
+        """
+        self._labels, self._temperature, self._start = labels, temperature, start
 
     def __call__(self, batch: Sequence[Example]) -> dict[str, Tensor]:
-        """Build ``input_ids``, ``attention_mask`` and ``labels`` [B, T], and with soft labels ``teacher_*``
-        [N, ...].
-        """
-        length = max(len(example.ids) for example in batch)
-        input_ids = torch.zeros(len(batch), length, dtype=torch.long)
-        attention_mask = torch.zeros_like(input_ids)
-        labels = torch.full_like(input_ids, IGNORE_INDEX)
-        for row, example in enumerate(batch):
-            end = len(example.ids)
-            input_ids[row, :end] = torch.from_numpy(example.ids)
-            attention_mask[row, :end] = 1
-            labels[row, example.boundary : end] = input_ids[row, example.boundary : end]
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+        """Build the tensors of `harness_kd.states.padded`, and with soft labels ``teacher_*`` [N, ...]."""
+        inputs = padded(batch, self._start)
         if self._labels is not None:
             inputs |= self._targets(self._labels, batch)
         return inputs

@@ -115,3 +115,29 @@ def test_the_news_world_by_name():
     assert all(row.response.startswith(" ") for row in rows)
     with pytest.raises(HarnessError, match="cannot read size=5"):
         load_rows("newsworld?size=5")
+
+
+def test_dolly_is_split_after_its_first_thousand_rows(tmp_path):
+    rows = [{"instruction": f"word{i}", "context": "", "response": "word1"} for i in range(1003)]
+    path = write(tmp_path, *rows)
+    dev, train = load_rows(f"dolly?split=dev&path={path}"), load_rows(f"dolly?path={path}&n=2")
+    assert len(dev) == 1000
+    assert [row.prompt.split("\n")[3] for row in train] == ["word1000", "word1001"]
+    with pytest.raises(HarnessError, match="no split 'test'"):
+        load_rows(f"dolly?split=test&path={path}")
+
+
+def test_dolly_from_the_hub_names_its_local_alternative():
+    with pytest.raises(HarnessError) as error:
+        load_rows("dolly")
+    assert "databricks/databricks-dolly-15k" in error.value.problem
+    assert "dolly?path=FILE" in error.value.remedy
+
+
+def test_cnndm_rows_get_the_prompt_of_the_task(tmp_path):
+    path = write(tmp_path, {"article": "A b.", "highlights": "One .\nTwo .", "id": "x"})
+    (row,) = load_rows(f"cnndm?path={path}")
+    assert (row.prompt, row.response) == ("Article: A b.\nSummarize the article. Summary:", " One . Two .")
+    assert load_rows(path) == [row]
+    task = (Path(__file__).parents[2] / "tasks/cnndm/kd_cnndm_factual.yaml").read_text()
+    assert "Article: {{source}}\\nSummarize the article. Summary:" in task

@@ -20,6 +20,7 @@ from harness_kd.loss import CHUNK_ELEMENTS
 from harness_kd.soft_labels.cache import SoftLabelCache, writing
 from harness_kd.soft_labels.labels import SoftLabels, pack
 from harness_kd.soft_labels.manifest import Manifest
+from harness_kd.states import decoder_start, padded, response_states
 
 BATCH_TOKENS = 8192
 """Padded tokens of one teacher batch."""
@@ -94,21 +95,8 @@ def label_batch(
     teacher: PreTrainedModel, batch: Sequence[Example], manifest: Manifest, device: torch.device
 ) -> list[SoftLabels]:
     """The teacher's labels of one batch; only response rows reach the output head, a chunk at a time."""
-    length = max(len(example.ids) for example in batch)
-    input_ids = torch.zeros(len(batch), length, dtype=torch.long)
-    mask = torch.zeros_like(input_ids)
-    for row, example in enumerate(batch):
-        input_ids[row, : len(example.ids)] = torch.from_numpy(example.ids)
-        mask[row, : len(example.ids)] = 1
-    states = teacher.base_model(
-        input_ids=input_ids.to(device), attention_mask=mask.to(device), use_cache=False
-    )
-    hidden = torch.cat(
-        [
-            states.last_hidden_state[row, example.boundary - 1 : len(example.ids) - 1]
-            for row, example in enumerate(batch)
-        ]
-    )
+    inputs = {name: tensor.to(device) for name, tensor in padded(batch, decoder_start(teacher)).items()}
+    hidden = response_states(teacher, inputs)
     head = teacher.get_output_embeddings()  # type: ignore[no-untyped-call]
     rows = max(64, CHUNK_ELEMENTS // manifest.vocabulary_size)
     chunks = [

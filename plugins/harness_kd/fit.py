@@ -1,0 +1,134 @@
+"""One training run in its folder: transformers' Trainer with the fused loss, from the last complete checkpoint."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import HarnessError
+from harness_kd.lora import add_adapter, merged
+from harness_kd.models import vocabulary_size
+from harness_kd.plan import TrainPlan
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+    from harness_kd.soft_labels.cache import SoftLabelCache
+    from harness_kd.train import Prepared
+
+
+def fit(prepared: Prepared, labels: SoftLabelCache | None, folder: Path) -> dict[str, Any]:
+    """Train from the last complete checkpoint, or from the start, and leave the model in ``folder/model``.
+
+    Returns:
+        ``steps`` taken, and ``last``, the last logged loss and its parts in nats per target token.
+    """
+    from transformers import ProgressCallback, set_seed
+
+    from harness_kd.head import attach_loss
+    from harness_kd.states import decoder_start
+    from harness_kd.trainer import (
+        Collator,
+        DistillationTrainer,
+        ExampleDataset,
+        StepProgress,
+        last_complete_checkpoint,
+    )
+
+    plan = prepared.plan
+    set_seed(plan.seed)
+    model: Any = prepared.student.model()
+    start = decoder_start(model)
+    if plan.gradient_checkpointing:
+        # the reentrant kind drops the gradients of an adapter on a frozen body
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    attach_loss(model, loss_settings(prepared))
+    if plan.lora_rank:
+        model = add_adapter(model, plan)
+    trainer = DistillationTrainer(
+        model=model,
+        args=_arguments(prepared, folder),
+        train_dataset=ExampleDataset(prepared.data.examples),
+        data_collator=Collator(labels, plan.temperature, start),
+    )
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(StepProgress)
+    checkpoint = last_complete_checkpoint(folder)
+    result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if plan.lora_rank and not plan.keep_adapter:
+        if trainer.args.should_save:
+            merged(trainer.accelerator.unwrap_model(trainer.model)).save_pretrained(folder / "model")
+    else:
+        trainer.save_model(str(folder / "model"))
+    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
+    shown = ("loss", "cross_entropy", "divergence")
+    last = {name: logs[-1][name] for name in shown if name in logs[-1]} if logs else {}
+    return {"steps": result.global_step, "last": last}
+
+
+def loss_settings(prepared: Prepared) -> Any:
+    """The `harness_kd.loss.LossSettings` of a plan."""
+    from harness_kd.loss import LossSettings, kd_weight_of
+
+    plan = prepared.plan
+    return LossSettings(
+        kd_weight=kd_weight_of(plan.kd_ratio),
+        temperature=plan.temperature,
+        divergence=plan.divergence,
+        label_smoothing=plan.label_smoothing,
+        vocabulary_size=vocabulary_size(prepared.tokenizer),
+    )
+
+
+def _arguments(prepared: Prepared, folder: Path) -> TrainingArguments:
+    import torch
+    from transformers import TrainingArguments
+
+    plan, steps = prepared.plan, prepared.steps
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=plan.epochs,
+        learning_rate=plan.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=plan.warmup_steps,
+        weight_decay=plan.weight_decay,
+        per_device_train_batch_size=plan.batch_size,
+        gradient_accumulation_steps=plan.accumulation,
+        max_grad_norm=plan.max_grad_norm,
+        bf16=plan.bf16,
+        seed=plan.seed,
+        save_steps=plan.checkpoint_steps or max(50, math.ceil(steps / 5)),
+        save_total_limit=2,  # the older one stays until the newer is complete
+        logging_steps=max(1, math.ceil(steps / 20)),
+        report_to=_reporters(plan),
+        run_name=Path(plan.output).name,
+        disable_tqdm=False,
+        use_cpu=not torch.accelerator.is_available(),
+        dataloader_pin_memory=torch.accelerator.is_available(),
+        remove_unused_columns=False,
+    )
+
+
+def _reporters(plan: TrainPlan) -> list[str]:
+    """The Trainer's reporting backends; TensorBoard's files go to ``OUTPUT.logs``, which outlives the run."""
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", f"{Path(plan.output).resolve()}.logs")
+    return [name for name in plan.report_to.split(",") if name and name != "none"] or ["none"]
+
+
+def require_reporters(names: Sequence[str]) -> None:
+    """Refuse reporting backends that are not installed.
+
+    Raises:
+        HarnessError: With the command that installs them.
+    """
+    from transformers.integrations.integration_utils import get_available_reporting_integrations
+
+    available = get_available_reporting_integrations()  # type: ignore[no-untyped-call]
+    missing = [name for name in names if name != "none" and name not in available]
+    HarnessError.raise_for(
+        [f"--report-to {name}: {name} is not installed" for name in missing],
+        f"pip install {' '.join(missing)}",
+    )

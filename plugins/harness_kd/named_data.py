@@ -1,0 +1,128 @@
+"""Training data by name: ``dolly``, ``cnndm`` and ``newsworld``, with options as in ``dolly?split=dev&n=200``.
+
+Dolly and CNN/DailyMail come from the hub at a pinned commit, or from a local copy by ``path``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from harness.errors import HarnessError
+
+DOLLY = "databricks/databricks-dolly-15k", "bdd27f4d94b9c1f951818a7da7fd7aeea5dbff1a"
+CNNDM = "abisee/cnn_dailymail", "96df5e686bee6baa90b8bee7c28b81fa3fa6223d"
+DOLLY_DEV_ROWS = 1000
+"""The first rows of Dolly are the dev split, the rest is trained on, as in the paper."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Options behind the question mark of a named data set."""
+
+    split: str = "train"
+    """``train`` or ``dev``; the news world has ``test`` as well."""
+    n: int | None = None
+    """Rows to take, the first ones; None: all, and 2,000 of the news world."""
+    path: str = ""
+    """Local copy of Dolly or CNN/DailyMail instead of the hub."""
+    noise: float = 0.4
+    """Share of news-world references that state something unsupported."""
+    seed: int = 0
+    """Of the news world's rows."""
+
+
+def is_named(data: str) -> bool:
+    """Whether ``data`` names a data set rather than a file."""
+    return data.partition("?")[0] in _READERS
+
+
+def named_rows(data: str) -> list[dict[str, Any]]:
+    """The rows of a named data set, in the layouts of `harness_kd.rows`.
+
+    Raises:
+        HarnessError: For options that it does not know, or data that cannot be had.
+    """
+    name, _, options = data.partition("?")
+    rows = list(_READERS[name](data, _options(data, options)))
+    if not rows:
+        raise HarnessError(f"{data}: holds no rows", "Ask for at least one row.")
+    return rows
+
+
+def _options(data: str, text: str) -> DataOptions:
+    kinds: dict[str, Any] = {"split": str, "n": int, "path": str, "noise": float, "seed": int}
+    options = DataOptions()
+    for key, value in parse_qsl(text, keep_blank_values=True):
+        try:
+            options = replace(options, **{key: kinds[key](value)})
+        except (KeyError, ValueError):
+            raise HarnessError(
+                f"{data}: cannot read {key}={value}",
+                "Options are split, n, path (Dolly, CNN/DailyMail), noise and seed (news world), "
+                "as in newsworld?split=train&n=2000&noise=0.4&seed=0; every one may be left out.",
+            ) from None
+    if options.n is not None and options.n < 1:
+        raise HarnessError(f"{data}: n must be at least 1", "Ask for at least one row.")
+    return options
+
+
+def _newsworld(data: str, options: DataOptions) -> Iterator[dict[str, Any]]:
+    from harness import newsworld
+
+    try:
+        rows = newsworld.rows(
+            options.split,
+            2000 if options.n is None else options.n,
+            noise=options.noise,
+            seed=options.seed,
+        )
+    except ValueError as error:
+        raise HarnessError(
+            f"{data}: {error}", "Give split train, dev or test, and noise in [0, 1]."
+        ) from error
+    for row in rows:
+        yield {"prompt": newsworld.prompt(row["article"]), "response": " " + row["summary"]}
+
+
+def _dolly(data: str, options: DataOptions) -> list[dict[str, Any]]:
+    _require_split(data, options)
+    rows = _read(DOLLY, None, options, split="train", fields=("instruction",))
+    rows = rows[:DOLLY_DEV_ROWS] if options.split == "dev" else rows[DOLLY_DEV_ROWS:]
+    return rows[: options.n]
+
+
+def _cnndm(data: str, options: DataOptions) -> list[dict[str, Any]]:
+    _require_split(data, options)
+    split = "validation" if options.split == "dev" else "train"
+    return _read(CNNDM, "3.0.0", options, split=split, fields=("article", "highlights"))[: options.n]
+
+
+def _require_split(data: str, options: DataOptions) -> None:
+    if options.split not in ("train", "dev"):
+        raise HarnessError(f"{data}: there is no split {options.split!r}", "Give split train or dev.")
+
+
+def _read(
+    source: tuple[str, str], name: str | None, options: DataOptions, *, split: str, fields: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    from harness.lmeval.sources import read_hub, read_local
+
+    if options.path:
+
+        def missing(row: Any) -> list[str]:
+            return [field for field in fields if field not in row]
+
+        return [dict(row) for row in read_local(Path(options.path), split=split, missing=missing)[0]]
+    path, revision = source
+    try:
+        return [dict(row) for row in read_hub(path, name, split=split, revision=revision)]
+    except HarnessError as error:
+        remedy = "Check the network, or give a local copy, as in dolly?path=FILE."
+        raise HarnessError(error.problem, remedy) from error
+
+
+_READERS = {"newsworld": _newsworld, "dolly": _dolly, "cnndm": _cnndm}

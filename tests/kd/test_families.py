@@ -1,0 +1,107 @@
+"""Every model family that the paper names trains, with and without an adapter, from cached labels."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from harness_kd.plan import TrainPlan
+from harness_kd.train import prepare, train
+from safetensors.torch import load_file
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    BloomConfig,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MistralConfig,
+    MT5Config,
+    OPTConfig,
+    Qwen2Config,
+)
+
+SIZES = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16, "initializer_range": 0.3}
+CONFIGS = {
+    "llama": lambda n: LlamaConfig(vocab_size=n, intermediate_size=32, **SIZES),
+    "qwen2": lambda n: Qwen2Config(
+        vocab_size=n + 5, intermediate_size=32, num_key_value_heads=1, tie_word_embeddings=True, **SIZES
+    ),
+    "mistral": lambda n: MistralConfig(
+        vocab_size=n, intermediate_size=32, num_key_value_heads=1, sliding_window=8, **SIZES
+    ),
+    "gpt_neox": lambda n: GPTNeoXConfig(vocab_size=n, intermediate_size=32, hidden_dropout=0, **SIZES),
+    "bloom": lambda n: BloomConfig(vocab_size=n, n_layer=1, n_head=2, hidden_size=16, initializer_range=0.3),
+    "opt": lambda n: OPTConfig(
+        vocab_size=n, ffn_dim=32, word_embed_proj_dim=8, max_position_embeddings=64, dropout=0, **SIZES
+    ),
+    "mt5": lambda n: MT5Config(
+        vocab_size=n + 3, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, decoder_start_token_id=0
+    ),
+}
+
+
+def build(folder, family, tokenizer, seed):
+    torch.manual_seed(seed)
+    config = CONFIGS[family](len(tokenizer))
+    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    kind.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(params=CONFIGS)
+def family_plan(request, build_tokenizer, data_file, tmp_path):
+    tokenizer = build_tokenizer()
+    return TrainPlan(
+        student=build(tmp_path / "student", request.param, tokenizer, 1),
+        teacher=build(tmp_path / "teacher", request.param, tokenizer, 2),
+        data=data_file,
+        output=str(tmp_path / "out"),
+        kd_ratio=1.0,
+        top_k=8,
+        epochs=6,
+        learning_rate=5e-3,
+        batch_size=8,
+        max_length=48,
+        max_prompt_length=32,
+    )
+
+
+def loaded(folder):
+    encoder_decoder = AutoConfig.from_pretrained(folder).is_encoder_decoder
+    kind = AutoModelForSeq2SeqLM if encoder_decoder else AutoModelForCausalLM
+    return kind.from_pretrained(folder).eval()
+
+
+def teacher_forced_loss(folder, plan):
+    """Cross-entropy by the model's own loss, example by example; nothing of ours but the token ids."""
+    model, total, count = loaded(folder), 0.0, 0
+    for example in prepare(plan).data.examples:
+        ids, edge = torch.from_numpy(example.ids).long()[None], example.boundary
+        with torch.no_grad():
+            if model.config.is_encoder_decoder:
+                loss = model(input_ids=ids[:, :edge], labels=ids[:, edge:]).loss
+            else:
+                labels = ids.clone()
+                labels[:, :edge] = -100
+                loss = model(input_ids=ids, labels=labels).loss
+        total, count = total + loss.item() * example.targets, count + example.targets
+    return total / count
+
+
+def test_every_family_trains_and_loads(family_plan):
+    output = train(family_plan)
+    before = teacher_forced_loss(family_plan.student, family_plan)
+    assert teacher_forced_loss(output, family_plan) < before - 0.1
+
+
+def test_an_adapter_changes_its_modules_alone_and_is_merged(family_plan):
+    output = train(replace(family_plan, lora_rank=4, kd_ratio=0.0, epochs=1))
+    before, after = (load_file(f"{folder}/model.safetensors") for folder in (family_plan.student, output))
+    assert before.keys() == after.keys()
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert changed
+    assert all(
+        any(part in name for part in ("q_proj", "v_proj", "query_key_value", ".q.", ".v."))
+        for name in changed
+    )
