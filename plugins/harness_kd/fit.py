@@ -29,6 +29,7 @@ def fit(prepared: Prepared, labels: SoftLabelCache | None, folder: Path) -> dict
     from transformers import ProgressCallback, set_seed
 
     from harness_kd.head import attach_loss
+    from harness_kd.packing import pack_width, require_packable
     from harness_kd.states import decoder_start
     from harness_kd.trainer import (
         Collator,
@@ -46,13 +47,17 @@ def fit(prepared: Prepared, labels: SoftLabelCache | None, folder: Path) -> dict
         # the reentrant kind drops the gradients of an adapter on a frozen body
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     attach_loss(model, loss_settings(prepared))
+    width = 0
+    if plan.packing:
+        require_packable(model)
+        width = pack_width(model, plan.max_length)
     if plan.lora_rank:
         model = add_adapter(model, plan)
     trainer = DistillationTrainer(
         model=model,
         args=_arguments(prepared, folder),
         train_dataset=ExampleDataset(prepared.data.examples),
-        data_collator=Collator(labels, plan.temperature, start),
+        data_collator=Collator(labels, plan.temperature, start, width),
     )
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(StepProgress)

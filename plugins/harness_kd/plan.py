@@ -87,6 +87,8 @@ class TrainPlan:
     """Autocast to bfloat16; weights and optimizer stay float32."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass."""
+    packing: bool = False
+    """Join the examples of a micro-batch into rows of at most ``max_length`` tokens, each seeing only itself."""
     lora_rank: int = 0
     """Rank of a low-rank adapter (peft), the paper's is 8; 0 trains all weights."""
     lora_alpha: int = 32

@@ -20,6 +20,7 @@ from transformers import Trainer, TrainerCallback
 
 from harness.files import write_atomic
 from harness_kd.data import Example
+from harness_kd.packing import bins_of, packed
 from harness_kd.soft_labels.cache import SoftLabelCache
 from harness_kd.states import padded
 
@@ -41,21 +42,31 @@ class ExampleDataset(Dataset[Example]):
 
 
 class Collator:
-    """Pads examples on the right and looks their soft labels up by content."""
+    """Pads examples on the right, or packs them, and looks their soft labels up by content."""
 
     def __init__(
-        self, labels: SoftLabelCache | None = None, temperature: float = 1.0, start: int | None = None
+        self,
+        labels: SoftLabelCache | None = None,
+        temperature: float = 1.0,
+        start: int | None = None,
+        width: int = 0,
     ) -> None:
         """Prepare for one model.
 
         Args:
             start: Its `harness_kd.states.decoder_start`.
+            width: Tokens of a packed row (`harness_kd.packing`); 0 for one example per row.
         """
-        self._labels, self._temperature, self._start = labels, temperature, start
+        self._labels, self._temperature = labels, temperature
+        self._start, self._width = start, width
 
     def __call__(self, batch: Sequence[Example]) -> dict[str, Tensor]:
-        """Build the tensors of `harness_kd.states.padded`, and with soft labels ``teacher_*`` [N, ...]."""
-        inputs = padded(batch, self._start)
+        """Build the tensors of `padded` or `packed`, and with soft labels ``teacher_*`` [N, ...]."""
+        if self._width:
+            rows = bins_of(batch, self._width)
+            inputs, batch = packed(rows), [example for row in rows for example in row]
+        else:
+            inputs = padded(batch, self._start)
         if self._labels is not None:
             inputs |= self._targets(self._labels, batch)
         return inputs

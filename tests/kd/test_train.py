@@ -138,6 +138,12 @@ def test_micro_batches_change_nothing(plan, tmp_path):
     assert_same(whole, split, rtol=1e-3, atol=2e-5)
 
 
+def test_packing_changes_nothing(plan, tmp_path):
+    whole = train(plan)
+    packed = train(replace(plan, output=str(tmp_path / "packed"), packing=True, max_length=40))
+    assert_same(whole, packed, rtol=1e-3, atol=2e-5)
+
+
 def test_soft_labels_are_shared_between_runs_of_the_same_teacher(plan, tmp_path):
     train(plan)
     (folder,) = (tmp_path / "soft-labels").iterdir()
