@@ -20,11 +20,13 @@ from lm_eval.api.task import ConfigurableTask
 
 import harness
 from harness.errors import HarnessError
-from harness.lmeval import context, documents, hand_over, plain_errors, ranks
+from harness.lmeval import context, documents, hand_over, plain_errors, ranks, sample_log
+from harness.lmeval.attention import language_model
 from harness.lmeval.options import parse
 from harness.metrics.base import Sample
 from harness.metrics.suite import Summary
 from harness.records import provenance
+from harness.records.samples import find_source
 
 plain_errors.install()
 
@@ -41,9 +43,9 @@ class Scored(str):
         return self
 
 
-def unpack_scores(_doc: Mapping[str, Any], results: Sequence[Scored]) -> dict[str, float]:
+def unpack_scores(_doc: Mapping[str, Any], results: Sequence[Scored]) -> dict[str, Any]:
     """lm-eval's ``process_results``: the scores that `FactualTask.apply_filters` attached to the response."""
-    return dict(results[0].scores)
+    return sample_log.with_fields(results[0].scores)
 
 
 class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no types
@@ -99,9 +101,14 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         self._instances.insert(0, hand_over.request(self.config.task, self.prepare))
 
     def prepare(self, lm: Any) -> None:
-        """Called with the evaluated model before anything is generated: prompts that are too long are cut, and counted."""
+        """Called with the evaluated model before anything is generated: prompts that are too long are cut, and counted.
+
+        Metrics that read the model's attention are shown it, and say now what they lack.
+        """
         self._model = provenance.evaluated_model(lm)
         self._shortened = context.fit_prompts(lm, self._responses())
+        if "bypass" not in self._metric_fn_list:
+            self.suite.prepare(language_model(lm))
 
     def _responses(self) -> list[Instance]:
         return [instance for instance in self._instances if instance.request_type != hand_over.REQUEST_TYPE]
@@ -155,6 +162,8 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         if self._summary is not None:
             metadata |= self._summary.to_dict()
             metadata["counts"]["shortened"] = self._shortened_count
+        if self.suite.absent:
+            metadata["absent"] = self.suite.absent
         dumped["metadata"] = metadata
         for entry in dumped["metric_list"]:
             if self.suite.is_corpus_score(entry["metric"]):
@@ -187,7 +196,13 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
 
 
 def _sample(instance: Instance, response: str) -> Sample:
-    doc = instance.doc
+    doc, prompt = instance.doc, instance.args[0]
+    place = find_source(prompt, doc.get("source", ""))
     return Sample(
-        source=doc.get("source", ""), references=tuple(doc["references"]), response=response.strip()
+        source=doc.get("source", ""),
+        references=tuple(doc["references"]),
+        response=response.strip(),
+        prompt=prompt,
+        document_end=place[1] if place else None,
+        raw=response,
     )

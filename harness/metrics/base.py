@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from harness.stats.bootstrap import FloatArray
 
-__all__ = ["CorpusMetric", "CorpusScore", "FloatArray", "Metric", "Sample"]
+if TYPE_CHECKING:
+    from harness.lookback.encoding import LanguageModel
+
+__all__ = ["CorpusMetric", "CorpusScore", "FloatArray", "Metric", "ModelMetric", "Sample"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +24,12 @@ class Sample:
     """One or more correct responses, best first where they differ."""
     response: str
     """What the model wrote, stripped of surrounding white space."""
+    prompt: str = ""
+    """What the model was given; empty where only texts are scored."""
+    document_end: int | None = None
+    """Character of ``prompt`` at which the source ends; None if it is not in it."""
+    raw: str = ""
+    """The response as generated, white space included."""
 
 
 class CorpusScore(float):
@@ -70,3 +79,17 @@ class CorpusMetric(Metric, Protocol):
 
     def corpus_scores(self, key: str, sums: FloatArray, /) -> FloatArray:
         """Map statistics summed over each of b corpora, shape [b, k], to b scores, shape [b]."""
+
+
+class ModelMetric(Metric, Protocol):
+    """A metric that reads the responses with a language model's attention."""
+
+    absent: Mapping[str, str]
+    """Keys that this run will not have, with the reason."""
+
+    def prepare(self, model: LanguageModel | None) -> None:
+        """Called before anything is generated, with the evaluated model; None if its attention cannot be read.
+
+        Raises:
+            HarnessError: If what the user named cannot be used: now, not after hours of generation.
+        """

@@ -17,6 +17,7 @@ FAMILIES: Mapping[str, str] = {
     "meteor_nosyn": "harness.metrics.meteor_nosyn",
     "bertscore": "harness.metrics.bertscore",
     "surface": "harness.metrics.surface",
+    "lookback": "harness.metrics.lookback",
     "oracle": "harness.metrics.oracle",
 }
 """Family name -> module with ``OPTIONS`` (name -> default) and ``from_options(options) -> Metric``."""

@@ -10,14 +10,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from harness.metrics.answers import KINDS, AnswerRule
-from harness.metrics.base import CorpusMetric, CorpusScore, FloatArray, Metric, Sample
+from harness.metrics.base import CorpusMetric, CorpusScore, FloatArray, Metric, ModelMetric, Sample
 from harness.stats import Interval, bootstrap_interval, bootstrap_statistic, wilson_interval
 from harness.stats.bootstrap import ScoreFunction
+
+if TYPE_CHECKING:
+    from harness.lookback.encoding import LanguageModel
 
 ANSWER_RATE = "answer_rate"
 
@@ -86,6 +89,17 @@ class Suite:
     def signature(self, key: str) -> str:
         """Signature of one score."""
         return self.rule.signature() if key == ANSWER_RATE else self._metric_of[key].signature(key)
+
+    def prepare(self, model: LanguageModel | None) -> None:
+        """Show the evaluated model to the metrics that read its attention; None if it has none to show."""
+        for metric in self.metrics:
+            if hasattr(metric, "prepare"):
+                cast(ModelMetric, metric).prepare(model)
+
+    @property
+    def absent(self) -> dict[str, str]:
+        """Scores that this run will not have, with the reason."""
+        return {key: why for metric in self.metrics for key, why in getattr(metric, "absent", {}).items()}
 
     def score(self, samples: Sequence[Sample]) -> list[dict[str, float]]:
         """Score every sample, in order; a failed one has the answer rate alone."""

@@ -86,16 +86,23 @@ def _template(prompt: str, source: str) -> tuple[str, int | None]:
 
     As `harness.lmeval.context` cuts: the last occurrence, at the end of the source, keeping what comes after.
     """
-    if not source:
+    place = find_source(prompt, source)
+    if place is None:
         return prompt, None
+    start, end = place
+    kept = end - start
+    return prompt[:start] + SOURCE + prompt[end:], None if kept == len(source) else kept
+
+
+def find_source(prompt: str, source: str) -> tuple[int, int] | None:
+    """(start, end) of the source in a prompt, or of what `harness.lmeval.context` left of it; None if it is not there."""
+    if not source:
+        return None
     start = prompt.rfind(source)
     if start >= 0:
-        return prompt[:start] + SOURCE + prompt[start + len(source) :], None
+        return start, start + len(source)
     start = prompt.rfind(source[:40])
-    if start < 0:
-        return prompt, None
-    kept = _common_prefix(prompt[start:], source)
-    return prompt[:start] + SOURCE + prompt[start + kept :], kept
+    return None if start < 0 else (start, start + _common_prefix(prompt[start:], source))
 
 
 def _common_prefix(a: str, b: str) -> int:
