@@ -185,14 +185,14 @@ def _order(score: ScoreSummary | None) -> float:
 
 
 def _judges(signatures: Mapping[str, str]) -> tuple[str, ...]:
-    """``judge:NAME`` and ``lens:NAME`` of the signatures, each with its revision."""
+    """Models behind the scores, as their signatures name them: judge, lookback classifier, encoder."""
     found: dict[str, None] = {}
     for signature in signatures.values():
         parts = dict(part.split(":", 1) for part in signature.split("|") if ":" in part)
-        for kind in ("judge", "lens", "model"):
-            if name := parts.get(kind):
-                revision = parts.get("revision") or parts.get("rev")
-                found[f"{name} @ {revision}" if revision else name] = None
+        revision = f" @ {parts['revision']}" if "revision" in parts else ""
+        for kind, shown in (("judge", ""), ("classifier", "lookback classifier "), ("model", "encoder ")):
+            if (name := parts.get(kind)) and name != "none":
+                found[f"{shown}{name}{revision}"] = None
     return tuple(found)
 
 

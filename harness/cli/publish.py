@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from harness.errors import HarnessError
 from harness.plugins import Command
 
 
@@ -12,14 +13,64 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "spec", type=Path, nargs="+", metavar="SPEC", help="board specification (NAME.json beside NAME.md)"
     )
+    new = parser.add_argument_group("a new board", "write the specification first; it must not be there yet")
+    new.add_argument("--records", type=Path, nargs="+", metavar="RECORD", help="its rows")
+    new.add_argument("--columns", nargs="+", metavar="KEY", help="its scores; the first one ranks")
+    new.add_argument(
+        "--compare",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("BASELINE", "CANDIDATE"),
+        help="two models of the records to test against each other; may be given again",
+    )
+    new.add_argument("--title", help="its title (default: the file's name)")
 
 
 def _run(arguments: Namespace) -> int:
     from harness.board import publish
 
+    if arguments.records:
+        _write_new(arguments)
+    elif arguments.columns or arguments.compare or arguments.title:
+        raise HarnessError("--columns, --compare and --title describe a new board", "Give its --records too.")
     for spec in arguments.spec:
         print(publish(spec))
     return 0
+
+
+def _write_new(arguments: Namespace) -> None:
+    from harness.board.compare import default_keys
+    from harness.board.spec import BoardSpec, write_spec
+    from harness.records import load_record
+
+    (path, *more) = arguments.spec
+    if more or path.exists():
+        raise HarnessError(
+            f"{path}: is there already"
+            if path.exists()
+            else "--records describe one board, and several are named",
+            "Edit the specification, or name another.",
+        )
+    records = {file: load_record(file) for file in arguments.records}
+    folder = path.resolve().parent
+    outside = [file for file in records if not file.resolve().is_relative_to(folder)]
+    HarnessError.raise_for(
+        [f"{file}: lies outside {folder}" for file in outside],
+        "Keep records below the board: its links lead to them.",
+    )
+    first, *_ = records.values()
+    spec = BoardSpec(
+        title=arguments.title or path.stem,
+        columns=arguments.columns or default_keys(first, first)[:4],
+        rows=[
+            {"label": record.model, "record": file.resolve().relative_to(folder).as_posix()}
+            for file, record in records.items()
+        ],
+        comparisons=arguments.compare,
+        notes=[],
+    )
+    write_spec(spec, path)
 
 
 COMMAND = Command(

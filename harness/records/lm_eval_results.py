@@ -23,6 +23,16 @@ from harness.records.record import Record, save_record
 from harness.records.samples import read_samples
 
 _NEEDED = ("results", "configs", "versions", "n-samples", "config", "date", "lm_eval_version")
+_NEEDED_OF_SAMPLES = (
+    "doc_id",
+    "doc",
+    "target",
+    "arguments",
+    "filtered_resps",
+    "metrics",
+    "doc_hash",
+    "prompt_hash",
+)
 _HEADLINE_FIELDS = ("value", "low", "high", "n", "higher_is_better", "signature")
 
 
@@ -107,6 +117,7 @@ def _read_results(path: Path) -> dict[str, Any]:
 def _record(
     results: Mapping[str, Any], task: str, rows: list[dict[str, Any]], path: Path, model: str | None
 ) -> tuple[Record, list[Document]]:
+    _check_layout(rows, path, str(results["lm_eval_version"]))
     _check_documents(rows, int(results["n-samples"][task]["effective"]), path)
     metadata = results["configs"][task].get("metadata") or {}
     options = metadata.get("metric_options", {})
@@ -177,6 +188,19 @@ def _model(results: Mapping[str, Any]) -> dict[str, Any]:
     config = results["config"]
     commit = config.get("model_sha") or config.get("model_revision")
     return model_identity(str(results.get("model_name") or "model"), commit)
+
+
+def _check_layout(rows: Sequence[Mapping[str, Any]], path: Path, writer: str) -> None:
+    """Sample logs of other versions of lm-eval have other fields."""
+    for number, row in enumerate(rows, start=1):
+        missing = [field for field in _NEEDED_OF_SAMPLES if field not in row]
+        if not missing and not (isinstance(row["arguments"], dict) and "gen_args_0" in row["arguments"]):
+            missing = ["arguments.gen_args_0"]
+        if missing:
+            raise HarnessError(
+                f"{path}, line {number}: no {', '.join(missing)}; written by lm-eval {writer}",
+                "Run the evaluation again with lm-eval 0.4.12 or 0.4.13 and --log_samples.",
+            )
 
 
 def _check_documents(rows: list[dict[str, Any]], expected: int, path: Path) -> None:

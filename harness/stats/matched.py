@@ -40,7 +40,7 @@ def adjusted_mean(
     difference: FloatArray,
     covariates: FloatArray,
     *,
-    n_resamples: int = 10_000,
+    n_resamples: int = 2000,
     confidence: float = 0.95,
     seed: int = 12345,
 ) -> Estimate | None:
@@ -96,7 +96,7 @@ def matched_pairs(baseline: FloatArray, candidate: FloatArray, caliper: float = 
 
 
 def matched_mean(
-    difference: FloatArray, alike: NDArray[np.bool_], *, n_resamples: int = 10_000, seed: int = 12345
+    difference: FloatArray, alike: NDArray[np.bool_], *, n_resamples: int = 2000, seed: int = 12345
 ) -> Estimate | None:
     """Mean difference over the matched documents; None with fewer than `FEWEST_PAIRS`."""
     kept = difference[alike]

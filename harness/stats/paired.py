@@ -28,6 +28,9 @@ from harness.stats.bootstrap import (
 
 _NORMAL = NormalDist()
 
+_EFFECT_RESAMPLES = 2000
+"""For the interval of an effect size, which needs fewer than a small p-value does."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
@@ -119,7 +122,7 @@ def compare_rates(
     error = ((gained + lost - (gained - lost) ** 2) / (n + 2)) ** 0.5
     half = _NORMAL.inv_cdf((1 + confidence) / 2) * error
     effect, effect_interval = _effect_size(
-        after - before, confidence=confidence, n_resamples=1000, seed=12345
+        after - before, confidence=confidence, n_resamples=_EFFECT_RESAMPLES, seed=12345
     )
     return Difference(
         baseline=float(before.mean()),
@@ -161,7 +164,7 @@ def compare_means(
     n, difference = len(before), after - before
     delta = float(difference.mean())
     effect, effect_interval = _effect_size(
-        difference, confidence=confidence, n_resamples=n_resamples, seed=seed
+        difference, confidence=confidence, n_resamples=min(n_resamples, _EFFECT_RESAMPLES), seed=seed
     )
     replicates = resampled_sums(difference[:, None], n_resamples=n_resamples, seed=seed)[:, 0] / n
     left_out = (difference.sum() - difference) / max(n - 1, 1)

@@ -16,7 +16,7 @@ from harness.board.cited import read_cited
 from harness.board.markdown import escape
 from harness.cli import main
 from harness.errors import HarnessError
-from harness.records import Record
+from harness.records import Record, save_record
 
 MakeRecord = Callable[..., Record]
 WriteBoard = Callable[..., Path]
@@ -218,3 +218,42 @@ def test_cited_results_need_a_source_and_a_date(
     file.write_text(json.dumps({"title": "x"}))
     with pytest.raises(HarnessError, match="not a file of cited results"):
         read_cited(file)
+
+
+def test_a_new_board_from_records_alone(
+    make_record: MakeRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [
+        str(save_record(make_record(name, {"quality": shifted(by)}), tmp_path / "records"))
+        for name, by in (("sft", -0.1), ("kd", 0.0))
+    ]
+    spec = str(tmp_path / "new.json")
+    assert main(["publish", spec, "--records", *files, "--compare", "sft", "kd", "--title", "Mine"]) == 0
+    text = (tmp_path / "new.md").read_text()
+    assert text.startswith("# Mine")
+    assert "kd is better than sft on quality" in text
+    assert main(["verify", spec]) == 0
+    assert main(["publish", spec, "--records", *files]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert main(["publish", str(tmp_path / "sub" / "x.json"), "--records", *files]) == 2
+    assert "lies outside" in capsys.readouterr().err
+    assert main(["publish", spec, "--title", "Yours"]) == 2
+    assert "--records" in capsys.readouterr().err
+
+
+def test_models_behind_the_scores_are_named_as_their_signatures_do(
+    make_record: MakeRecord, write_board: WriteBoard
+) -> None:
+    record = make_record("a", {key: shifted(0) for key in ("quality", "rate", "bert")})
+    for key, signature in (
+        ("quality", "quality|mean|judge:hhem-2.1-open@8e4a2e6e96c7|weights:0123|version:1"),
+        ("rate", "rate|lookback|classifier:cnndm:abcd|windows:8/1|version:1"),
+        ("bert", "bert|model:roberta-large|layer:17"),
+    ):
+        record.scores[key]["signature"] = signature
+    board = read_board(write_board({"a": record}, columns=["quality", "rate", "bert"]))
+    assert board.judges == (
+        "hhem-2.1-open@8e4a2e6e96c7",
+        "lookback classifier cnndm:abcd",
+        "encoder roberta-large",
+    )

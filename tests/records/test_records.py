@@ -185,6 +185,23 @@ def test_damaged_samples_are_refused(copy: Path, change: Any, said: str) -> None
         from_lm_eval(copy)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"arguments": [["the prompt", {}]]}, r"line 1: no arguments\.gen_args_0; written by lm-eval 0\.4"),
+        ({"metrics": None}, r"line 1: no metrics"),
+    ],
+)
+def test_samples_of_another_version_name_what_is_missing(copy: Path, change: Any, said: str) -> None:
+    def older(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        changed = [{**row, **change} for row in rows]
+        return [{key: value for key, value in row.items() if value is not None} for row in changed]
+
+    edit(copy, "samples_kd_*.jsonl", older)
+    with pytest.raises(HarnessError, match=said):
+        from_lm_eval(copy)
+
+
 def test_a_sample_log_that_is_missing_is_named(copy: Path) -> None:
     next(copy.glob("samples_kd_*.jsonl")).unlink()
     with pytest.raises(HarnessError, match=r"samples_kd_newsworld_factual.*missing"):

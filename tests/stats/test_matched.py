@@ -28,7 +28,7 @@ def test_the_adjusted_difference_is_the_intercept_of_statsmodels() -> None:
 
 def test_without_a_difference_in_style_nothing_is_adjusted() -> None:
     difference = np.random.default_rng(1).normal(0.1, 0.3, 200)
-    ours = adjusted_mean(difference, np.zeros((200, 2)))
+    ours = adjusted_mean(difference, np.zeros((200, 2)), n_resamples=10_000)
     assert ours is not None
     assert ours.delta == pytest.approx(difference.mean())
     plain = compare_means(np.zeros(200), difference)

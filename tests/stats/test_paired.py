@@ -142,3 +142,32 @@ def test_unpaired_input_is_refused() -> None:
         compare_means([float("nan"), 1], [0, 1])
     with pytest.raises(ValueError, match="one length"):
         compare_rates([], [])
+
+
+def test_false_positives_of_mcnemar_and_holm_are_nominal() -> None:
+    generator = np.random.default_rng(9)
+    repeats, n = 2000, 150
+    wrong = family = 0
+    for _ in range(repeats):
+        chance = 0.5 + generator.uniform(-0.2, 0.2, n)
+        first, *others = (generator.random((4, n)) < chance).astype(float)
+        p_values = [mcnemar(int((other < first).sum()), int((other > first).sum()))[0] for other in others]
+        wrong += p_values[0] <= 0.05
+        family += min(holm(p_values)) <= 0.05
+    # four standard errors of a share of 0.05 over 2000 repeats are 0.02; the exact test stays below its level
+    assert 0.005 <= wrong / repeats <= 0.07
+    assert 0.005 <= family / repeats <= 0.07
+
+
+def test_coverage_of_a_difference_of_rates_is_nominal() -> None:
+    generator = np.random.default_rng(10)
+    repeats, n, effect = 150, 150, 0.1
+    covered = 0
+    for _ in range(repeats):
+        chance = 0.5 + generator.uniform(-0.2, 0.2, n)
+        pair = (
+            (generator.random(n) < chance).astype(float),
+            (generator.random(n) < chance + effect).astype(float),
+        )
+        covered += effect in compare_rates(*pair).interval
+    assert 0.88 <= covered / repeats <= 1.0  # four standard errors of 0.95 over 150 repeats: 0.07
