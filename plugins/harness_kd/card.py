@@ -44,6 +44,10 @@ def model_card(
         + ("kept apart" if plan.keep_adapter else "merged")
         if plan.lora_rank
         else "none",
+        "checkpoint": f"best {plan.select} on {plan.dev}: "
+        + ", ".join(f"{score:.4f}" for entry in metrics["dev"] for k, score in entry.items() if k != "epoch")
+        if plan.dev
+        else "last",
         "batch": f"{plan.batch_size} rows x {plan.accumulation} x {identity['world_size']} processes",
         "epochs": f"{plan.epochs:g}, {metrics['steps']} steps",
         "seed": str(plan.seed),

@@ -64,6 +64,14 @@ def _add_train_arguments(parser: ArgumentParser) -> None:
     _add_option(parser, "max_grad_norm", "gradient clipping; 0 for none")
     _add_option(parser, "bf16", "autocast to bfloat16")
     _add_option(parser, "gradient_checkpointing", "recompute activations in the backward pass")
+    _add_option(parser, "min_learning_rate", "where the cosine schedule ends")
+    _add_option(parser, "dev", "data to choose a checkpoint on", metavar="PATH_OR_NAME")
+    _add_option(
+        parser,
+        "select",
+        "the last checkpoint, or the best epoch on --dev",
+        choices=["last", "dev-loss", "rougeL"],
+    )
     _add_option(parser, "packing", "join examples into full rows, each seeing only itself")
     _add_option(parser, "lora_rank", "rank of a low-rank adapter (peft); 0 trains all weights")
     _add_option(parser, "lora_alpha", "scale of the adapter, over its rank")

@@ -30,6 +30,7 @@ def fit(prepared: Prepared, labels: SoftLabelCache | None, folder: Path) -> dict
 
     from harness_kd.head import attach_loss
     from harness_kd.packing import pack_width, require_packable
+    from harness_kd.selection import scorer
     from harness_kd.states import decoder_start
     from harness_kd.trainer import (
         Collator,
@@ -57,8 +58,12 @@ def fit(prepared: Prepared, labels: SoftLabelCache | None, folder: Path) -> dict
         model=model,
         args=_arguments(prepared, folder),
         train_dataset=ExampleDataset(prepared.data.examples),
+        eval_dataset=None if prepared.dev is None else ExampleDataset(prepared.dev.examples),
         data_collator=Collator(labels, plan.temperature, start, width),
     )
+    if prepared.dev is not None:
+        room = plan.max_length - plan.max_prompt_length
+        trainer.score_dev = scorer(plan.select, prepared.dev.examples, prepared.tokenizer, new_tokens=room)
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(StepProgress)
     checkpoint = last_complete_checkpoint(folder)
@@ -71,7 +76,13 @@ def fit(prepared: Prepared, labels: SoftLabelCache | None, folder: Path) -> dict
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]
     shown = ("loss", "cross_entropy", "divergence")
     last = {name: logs[-1][name] for name in shown if name in logs[-1]} if logs else {}
-    return {"steps": result.global_step, "last": last}
+    return {"steps": result.global_step, "last": last, "dev": _dev_scores(plan, trainer.state.log_history)}
+
+
+def _dev_scores(plan: TrainPlan, history: list[dict[str, float]]) -> list[dict[str, float]]:
+    """The score of each epoch's checkpoint; empty without dev data."""
+    key = "eval_loss" if plan.select == "dev-loss" else "eval_rougeL"
+    return [{"epoch": entry["epoch"], key: entry[key]} for entry in history if key in entry]
 
 
 def loss_settings(prepared: Prepared) -> Any:
@@ -92,12 +103,16 @@ def _arguments(prepared: Prepared, folder: Path) -> TrainingArguments:
     import torch
     from transformers import TrainingArguments
 
+    from harness_kd.selection import METRICS
+
     plan, steps = prepared.plan, prepared.steps
+    key, higher = METRICS.get(plan.select, (None, None))
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=plan.epochs,
         learning_rate=plan.learning_rate,
-        lr_scheduler_type="cosine",
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr": plan.min_learning_rate},
         warmup_steps=plan.warmup_steps,
         weight_decay=plan.weight_decay,
         per_device_train_batch_size=plan.batch_size,
@@ -105,6 +120,11 @@ def _arguments(prepared: Prepared, folder: Path) -> TrainingArguments:
         max_grad_norm=plan.max_grad_norm,
         bf16=plan.bf16,
         seed=plan.seed,
+        eval_strategy="no" if prepared.dev is None else "epoch",
+        save_strategy="steps" if prepared.dev is None else "epoch",
+        load_best_model_at_end=prepared.dev is not None,
+        metric_for_best_model=key,
+        greater_is_better=higher,
         save_steps=plan.checkpoint_steps or max(50, math.ceil(steps / 5)),
         save_total_limit=2,  # the older one stays until the newer is complete
         logging_steps=max(1, math.ceil(steps / 20)),

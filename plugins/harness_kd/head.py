@@ -67,11 +67,15 @@ def attach_loss(model: PreTrainedModel, settings: LossSettings) -> None:
         if teacher_ids is not None and teacher_log_probs is not None and teacher_log_tail is not None:
             targets = SparseTargets(ids=teacher_ids, log_probs=teacher_log_probs, log_tail=teacher_log_tail)
         head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        # dev loss is the plain cross-entropy, so that runs with different losses compare
+        used = (
+            settings if targets or model.training else LossSettings(vocabulary_size=settings.vocabulary_size)
+        )
         loss, parts = linear_loss(
             hidden,
             head.weight,
             tokens,
-            settings,
+            used,
             num_items=tokens.numel() if num_items_in_batch is None else num_items_in_batch,
             targets=targets,
             bias=getattr(head, "bias", None),

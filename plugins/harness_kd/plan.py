@@ -12,6 +12,7 @@ OVERLONG = ("drop", "truncate")
 DEFAULT_TEMPERATURES = (1.0, 1.5, 2.0, 4.0)
 DIVERGENCE_NAMES = ("forward-kl", "soft-cross-entropy", "reverse-kl", "jensen-shannon")
 
+SELECTIONS = ("last", "dev-loss", "rougeL")
 REPORTERS = ("none", "wandb", "tensorboard", "trackio")
 _ABOVE_ZERO = (
     "temperature",
@@ -31,6 +32,7 @@ _AT_LEAST_ZERO = (
     "checkpoint_steps",
     "seed",
     "lora_rank",
+    "min_learning_rate",
 )
 
 
@@ -66,7 +68,7 @@ class TrainPlan:
     epochs: float = 3.0
     """Passes over the data."""
     learning_rate: float = 1e-5
-    """Peak; cosine decay to 0."""
+    """Peak; cosine decay to ``min_learning_rate``."""
     warmup_steps: int = 0
     """Optimizer steps of linear warm-up."""
     weight_decay: float = 0.01
@@ -89,6 +91,13 @@ class TrainPlan:
     """Recompute activations in the backward pass."""
     packing: bool = False
     """Join the examples of a micro-batch into rows of at most ``max_length`` tokens, each seeing only itself."""
+    dev: str | None = None
+    """Data to choose a checkpoint on, given as ``data`` is."""
+    select: str = "last"
+    """``last`` checkpoint; or of all epochs' the one with the lowest ``dev-loss`` or the highest ``rougeL`` of
+    its greedy responses to the dev prompts."""
+    min_learning_rate: float = 0.0
+    """Where the cosine ends."""
     lora_rank: int = 0
     """Rank of a low-rank adapter (peft), the paper's is 8; 0 trains all weights."""
     lora_alpha: int = 32
@@ -136,6 +145,10 @@ class TrainPlan:
             problems.append(f"report_to knows {', '.join(REPORTERS)}, got {', '.join(unknown)}")
         if self.keep_adapter and not self.lora_rank:
             problems.append("keep_adapter needs lora_rank above 0")
+        if self.select not in SELECTIONS:
+            problems.append(f"select must be one of {', '.join(SELECTIONS)}, got {self.select!r}")
+        if (self.select == "last") != (self.dev is None):
+            problems.append("dev data and select (dev-loss or rougeL) go together")
         if self.kd_ratio > 0 and self.teacher is None:
             problems.append("kd_ratio above 0 needs a teacher")
         if not 1 <= self.top_k < 65_536:
@@ -148,7 +161,16 @@ class TrainPlan:
 
     def recipe(self) -> dict[str, Any]:
         """The fields that decide the weights: all but paths and how often a checkpoint is written."""
-        paths = ("student", "data", "output", "teacher", "soft_labels", "checkpoint_steps", "report_to")
+        paths = (
+            "student",
+            "data",
+            "output",
+            "teacher",
+            "soft_labels",
+            "checkpoint_steps",
+            "report_to",
+            "dev",
+        )
         fields = {name: value for name, value in asdict(self).items() if name not in paths}
         if self.kd_ratio == 0:  # without distillation these decide nothing
             fields |= {"divergence": None, "temperature": None, "top_k": None, "max_tail": None}

@@ -37,6 +37,7 @@ class Prepared:
     teacher: ModelSource | None
     tokenizer: PreTrainedTokenizerBase
     data: TokenizedData
+    dev: TokenizedData | None
     manifest: Manifest | None
 
     @property
@@ -60,6 +61,7 @@ class Prepared:
             **self.plan.recipe(),
             "student_sha256": self.student.weights_sha256,
             "data_sha256": self.data.fingerprint,
+            "dev_sha256": None if self.dev is None else self.dev.fingerprint,
             "soft_labels_sha256": None if self.manifest is None else self.manifest.fingerprint,
             "world_size": int(os.environ.get("WORLD_SIZE", "1")),
         }
@@ -79,16 +81,25 @@ def prepare(plan: TrainPlan) -> Prepared:
         teacher = ModelSource.find(plan.teacher, role="teacher")
         require_same_vocabulary(teacher.tokenizer(), tokenizer)
         manifest = label_manifest(plan, teacher, tokenizer)
-    data = tokenize_rows(
-        load_rows(plan.data),
-        tokenizer,
-        max_length=plan.max_length,
-        max_prompt_length=plan.max_prompt_length,
-        overlong=plan.overlong,
-        encoder_decoder=student.encoder_decoder,
-    )
+
+    def read(source: str) -> TokenizedData:
+        return tokenize_rows(
+            load_rows(source),
+            tokenizer,
+            max_length=plan.max_length,
+            max_prompt_length=plan.max_prompt_length,
+            overlong=plan.overlong,
+            encoder_decoder=student.encoder_decoder,
+        )
+
     return Prepared(
-        plan=plan, student=student, teacher=teacher, tokenizer=tokenizer, data=data, manifest=manifest
+        plan=plan,
+        student=student,
+        teacher=teacher,
+        tokenizer=tokenizer,
+        data=read(plan.data),
+        dev=None if plan.dev is None else read(plan.dev),
+        manifest=manifest,
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +137,8 @@ class EpochSampler(Sampler[int]):
 class DistillationTrainer(Trainer):
     """Trains a model that `harness_kd.head.attach_loss` prepared."""
 
+    score_dev: Callable[[DistillationTrainer], dict[str, float]] | None = None
+    """Scores the model on dev data; see `harness_kd.selection`."""
     _parts: Tensor | None = None
     """float [2], sums since the step `_parts_since`."""
     _parts_since = 0
@@ -168,6 +170,18 @@ class DistillationTrainer(Trainer):
                 self._parts, self._parts_since = torch.zeros_like(outputs.parts), self.state.global_step
             self._parts += outputs.parts
         return (loss, outputs) if return_outputs else loss
+
+    @torch.no_grad()
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:  # noqa: ARG002
+        """Score the model by `score_dev`; the Trainer calls it before it saves."""
+        if self.score_dev is None or self.model is None:
+            raise RuntimeError("there is nothing to evaluate on")
+        self.model.train(False)
+        metrics = self.score_dev(self)
+        self.model.train()
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the unweighted parts of the loss, in nats per target token, to each training log."""

@@ -21,6 +21,7 @@ from harness_kd.rows import load_rows
 from harness_kd.soft_labels.cache import SoftLabelCache
 from harness_kd.train import capture_labels, prepare, train
 from harness_kd.trainer import Collator, EpochSampler
+from rouge_score.rouge_scorer import RougeScorer
 from safetensors.torch import load_file
 from torch.nn import functional as F  # noqa: N812
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -260,3 +261,40 @@ def test_wrong_options_are_named_together(plan):
         replace(plan, temperature=0.0, epochs=float("nan"), divergence="kl", teacher=None)
     for name in ("temperature", "epochs", "divergence", "teacher"):
         assert name in error.value.problem
+
+
+@pytest.mark.parametrize("choice", ["dev-loss", "rougeL"])
+def test_the_best_epoch_on_dev_data_is_kept(plan, tmp_path, choice):
+    """Against the same run cut at each epoch, scored by the model's own loss."""
+    rows = [json.loads(line) for line in Path(plan.data).read_text().splitlines()]
+    dev = tmp_path / "dev.jsonl"
+    dev.write_text("".join(json.dumps(row) + "\n" for row in rows[:5]))
+    plan = replace(plan, epochs=5, learning_rate=3e-2, dev=str(dev), select=choice)
+    output = train(plan)
+    history = json.loads((output / "run.json").read_text())["metrics"]["dev"]
+    scores = [entry["eval_loss" if choice == "dev-loss" else "eval_rougeL"] for entry in history]
+    assert [entry["epoch"] for entry in history] == [1, 2, 3, 4, 5]
+    assert len(set(scores)) > 1
+    again = ModelSource.find(str(output), role="student").model().eval()
+    examples = prepare(plan).dev.examples
+    if choice == "dev-loss":
+        total = 0.0
+        for example in examples:
+            ids = torch.from_numpy(example.ids).long()[None]
+            labels = ids.clone()
+            labels[:, : example.boundary] = -100
+            total += again(input_ids=ids, labels=labels).loss.item() * example.targets
+        assert total / sum(e.targets for e in examples) == pytest.approx(min(scores), rel=1e-4)
+    else:
+        tokenizer, rouge = AutoTokenizer.from_pretrained(output), []
+        for example in examples:
+            prompt = torch.from_numpy(example.ids[: example.boundary]).long()[None]
+            found = again.generate(prompt, max_new_tokens=32, do_sample=False, pad_token_id=0)[
+                0, example.boundary :
+            ]
+            texts = [
+                tokenizer.decode(ids, skip_special_tokens=True)
+                for ids in (example.ids[example.boundary :], found)
+            ]
+            rouge.append(RougeScorer(["rougeL"]).score(*texts)["rougeL"].fmeasure)
+        assert sum(rouge) / len(rouge) == pytest.approx(max(scores), abs=1e-6)
