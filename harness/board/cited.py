@@ -7,6 +7,7 @@ A file is JSON: ``title``, ``source`` (who and where), ``url``, ``accessed`` (da
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
@@ -58,6 +59,8 @@ def read_cited(path: Path) -> CitedTable:
         for row in table.rows
         if len(row.values) != len(table.columns)
     ]
+    if not re.fullmatch(r"https?://[^\s<>\"']+", table.url):
+        problems.append(f"{path}: {table.url!r} is no web address")
     problems += [
         f"{path}: {name} is empty" for name in ("source", "url", "how") if not getattr(table, name).strip()
     ]

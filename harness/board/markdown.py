@@ -52,6 +52,11 @@ def escape(text: str) -> str:
     return text.replace("\\", "&#92;").replace("|", "\\|")
 
 
+def code(text: str) -> str:
+    """Text of one line as code, also inside a table."""
+    return "`" + " ".join(text.split()).replace("`", "'").replace("|", "\\|") + "`"
+
+
 def scale(key: str) -> float:
     """What a score is multiplied by when printed: shares become percent."""
     return 1.0 if key in _OF_100 or key in _PLAIN else 100.0
@@ -60,7 +65,7 @@ def scale(key: str) -> float:
 def _header(board: Board) -> str:
     judges = ", ".join(f"`{judge}`" for judge in board.judges) or "none, every score follows a rule"
     record = board.rows[0].record
-    return f"Task: `{record.task}` {record.task_version}, {board.rows[0].n} documents. Judge: {judges}."
+    return f"Task: {code(record.task)} {escape(record.task_version)}, {board.rows[0].n} documents. Judge: {judges}."
 
 
 def _cell(key: str, score: ScoreSummary | None) -> str:
@@ -77,7 +82,7 @@ def _table(board: Board) -> str:
     titles = [
         "rank",
         "model",
-        *(f"`{key}`" for key in columns),
+        *map(code, columns),
         "n",
         "failed",
         *(f"`{key}`" for key in ALWAYS),
@@ -134,7 +139,7 @@ def comparison_table(comparison: Comparison) -> str:
         found, factor = comparison.differences[index], scale(key)
         effect, interval = found.effect_size, found.effect_interval
         cells = [
-            f"`{key}`",
+            code(key),
             f"{factor * found.delta:+.1f}",
             interval_text(found, factor),
             ""
@@ -198,11 +203,11 @@ def _provenance(board: Board) -> str:
         weights = (model.get("weights_sha256") or model.get("revision") or "")[:12]
         cells = [
             escape(row.label),
-            f"`{row.record.task}` {row.record.task_version}",
+            f"{code(row.record.task)} {escape(row.record.task_version)}",
             f"{escape(origin['data_source'])} ({(origin['data_sha256'] or '')[:12]})",
-            weights,
-            str(software.get("commit") or software.get("harness") or ""),
-            str(software.get("lm_eval") or ""),
+            escape(weights),
+            escape(str(software.get("commit") or software.get("harness") or "")),
+            escape(str(software.get("lm_eval") or "")),
             datetime.fromtimestamp(origin["date"], UTC).strftime("%Y-%m-%d"),
             f"[{row.path.rsplit('-', 1)[-1].removesuffix('.jsonl')}]({row.path})",
         ]

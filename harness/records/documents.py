@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.files import canonical_json, sha256_bytes, write_atomic
-from harness.records.record import Record, checked_lines
+from harness.records.record import Record, checked_lines, slug
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ def encode_documents(documents: Iterable[Document]) -> bytes:
 def save_documents(documents: Iterable[Document], task: str, folder: Path) -> Path:
     """Write documents under their content-addressed name; writing them again changes nothing."""
     data = encode_documents(documents)
-    path = folder / task / f"documents-{sha256_bytes(data)[:12]}.jsonl"
+    path = folder / slug(task) / f"documents-{sha256_bytes(data)[:12]}.jsonl"
     if not path.exists():
         write_atomic(path, data)
     return path

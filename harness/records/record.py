@@ -105,11 +105,15 @@ def _short(counts: Sequence[float]) -> list[float]:
 def save_record(record: Record, folder: Path) -> Path:
     """Write a record under its content-addressed name; writing it again changes nothing."""
     data = encode(record)
-    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", record.model).strip("-.") or "model"
-    path = folder / record.task / f"{slug}-{sha256_bytes(data)[:12]}.jsonl"
+    path = folder / slug(record.task) / f"{slug(record.model)}-{sha256_bytes(data)[:12]}.jsonl"
     if not path.exists():
         write_atomic(path, data)
     return path
+
+
+def slug(name: str) -> str:
+    """A name as part of a path; results of others may hold any text."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "unnamed"
 
 
 def load_record(path: Path) -> Record:

@@ -161,7 +161,19 @@ def test_a_file_edited_by_hand_fails_and_says_where(
 
 def test_names_are_text_whatever_they_hold(make_record: MakeRecord, write_board: WriteBoard) -> None:
     name = "<script>alert('x')</script> | **bold** [a](b) `c` _d_\nnext"
-    text = publish(write_board({name: make_record("<script>", {"quality": shifted(0)})})).read_text()
+    hostile = make_record(
+        "<script>",
+        {"quality": shifted(0)},
+        task="../../<b>`x`|y",
+        provenance={"software": {"commit": "<img src=x>|", "lm_eval": "<i>"}},
+    )
+    path = write_board({name: hostile})
+    assert [file.parent.parent.name for file in path.parent.rglob("*.jsonl")] == [
+        "records"
+    ]  # no way out of the folder
+    text = publish(path).read_text()
+    assert "<img" not in text
+    assert "`x`" not in text
     table = [line for line in text.splitlines() if "alert" in line]
     assert table
     for line in table:
@@ -210,6 +222,7 @@ def test_cited_results_need_a_source_and_a_date(
     for change, said in (
         ({"accessed": "today"}, "isoformat"),
         ({"source": " "}, "source is empty"),
+        ({"url": "javascript:alert(1)"}, "is no web address"),
         ({"rows": [{"label": "m", "values": [1]}]}, "1 values for 2 columns"),
     ):
         file.write_text(json.dumps(table | change))

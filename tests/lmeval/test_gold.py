@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +42,14 @@ def test_a_task_without_references_is_refused() -> None:
     )
     with pytest.raises(HarnessError, match="arc: harness-gold needs documents with references"):
         Gold().generate_until([request])
+
+
+def test_stock_lm_eval_knows_the_model_beside_its_own(root: Path) -> None:
+    code = "import faithfulness_harness_lm_eval as hook; hook._add_gold_model(); hook._add_gold_model()\n"
+    code += "from lm_eval.api.registry import get_model\n"
+    code += "print(get_model('harness-gold').__name__, get_model('dummy').__name__)"
+    environment = {**os.environ, "PYTHONPATH": f"{root / 'harness' / 'startup'}{os.pathsep}{root}"}
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == ["Gold", "DummyLM"]
