@@ -25,6 +25,16 @@ _MUST_AGREE = {
     "decoding": "decoding",
     "limit": "limits",
 }
+_FIRST = (
+    "oracle_faithfulness",
+    "factual_consistency_rate",
+    "factual_rate",
+    "rougeL",
+    "chrf",
+    "meteor",
+    "bertscore_f1",
+)
+"""One score of each family, in the order in which they are shown where nobody chose."""
 _OVERLAP = ("rouge", "chrf", "meteor", "bertscore")
 _FAITHFUL = ("factual_", "oracle_faithfulness")
 
@@ -152,8 +162,10 @@ def default_keys(baseline: Record, candidate: Record) -> list[str]:
     """Scores of both records that have a better direction: faithfulness first, then overlap, then the others."""
     shared = [key for key in baseline.scores if key in candidate.scores]
     directed = [key for key in shared if baseline.scores[key]["higher_is_better"] is not None]
-    return sorted(
-        directed or shared, key=lambda key: (not key.startswith(_FAITHFUL), not key.startswith(_OVERLAP), key)
+    first = [key for key in _FIRST if key in directed]
+    others = [key for key in directed or shared if key not in first]
+    return first + sorted(
+        others, key=lambda key: (not key.startswith(_FAITHFUL), not key.startswith(_OVERLAP), key)
     )
 
 
