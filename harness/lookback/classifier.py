@@ -81,9 +81,10 @@ class Classifier:
         """Write the file; the same classifier gives the same bytes."""
         from safetensors.numpy import save
 
-        settings = {name: getattr(self, name) for name in _SETTINGS}
+        settings = {"format": FORMAT} | {name: getattr(self, name) for name in _SETTINGS}
         tensors = {"weight": self.weight.astype(np.float64), "bias": np.array(self.bias, np.float64)}
-        write_atomic(path, save(tensors, {"format": FORMAT, "settings": canonical_json(settings)}))
+        # one key, since the order of several changes from run to run
+        write_atomic(path, save(tensors, {"settings": canonical_json(settings)}))
 
 
 def load(path: Path) -> Classifier:
@@ -106,9 +107,10 @@ def load(path: Path) -> Classifier:
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
-            if header.get("format") != FORMAT:
+            stored = json.loads(header["settings"])
+            if (stored.get("format") or header.get("format")) != FORMAT:
                 raise ValueError("not a lookback classifier")
-            settings = {name: json.loads(header["settings"])[name] for name in _SETTINGS}
+            settings = {name: stored[name] for name in _SETTINGS}
             weight, bias = file.get_tensor("weight"), float(file.get_tensor("bias"))
         if weight.ndim != 2 or not np.isfinite(weight).all() or not np.isfinite(bias):
             raise ValueError(f"weights of shape {weight.shape}, all of which must be finite")
