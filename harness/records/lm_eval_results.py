@@ -18,7 +18,7 @@ from harness.files import canonical_json, iter_jsonl, sha256_bytes
 from harness.metrics.suite import Bootstrap
 from harness.records.documents import Document, encode_documents, save_documents
 from harness.records.headlines import check_record, corpus_statistics, headlines_of_means
-from harness.records.provenance import model_identity, stated_machine, stated_software
+from harness.records.provenance import model_identity, stated_machine, stated_software, without_path
 from harness.records.record import Record, save_record
 from harness.records.samples import read_samples
 
@@ -136,7 +136,9 @@ def _record(
         task_version=str(results["versions"].get(task)),
         model=model or str(_model(results)["name"]).rsplit("/", 1)[-1],
         metrics=tuple(metadata.get("metrics", ())) if metadata.get("scores") else (),
-        metric_options=dict(options),
+        metric_options={
+            key: without_path(value) if isinstance(value, str) else value for key, value in options.items()
+        },
         bootstrap=dict(bootstrap),
         scores=scores,
         stated=stated,

@@ -71,6 +71,24 @@ def test_what_evaluated_is_stated_at_run_time_not_by_the_importing_machine(copy:
     assert origin["software"]["torch"] == "9.9"
 
 
+def test_options_name_no_path_of_a_machine(copy: Path) -> None:
+    def elsewhere(results: dict[str, Any]) -> dict[str, Any]:
+        metadata = results["configs"]["kd_newsworld_factual"]["metadata"]
+        metadata["metric_options"] |= {
+            "judge": "/home/someone/judge",
+            "bertscore_model": "org/name",
+            "idf": True,
+        }
+        return results
+
+    edit(copy, "results_*.json", elsewhere)
+    assert from_lm_eval(copy)[0].metric_options == {
+        "judge": "judge",
+        "bertscore_model": "org/name",
+        "idf": True,
+    }
+
+
 def test_a_record_survives_its_file(records: dict[str, Record], tmp_path: Path) -> None:
     for record in records.values():
         path = save_record(record, tmp_path)
