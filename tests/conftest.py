@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _CACHE = tempfile.mkdtemp(prefix="harness-tests-")
 os.environ |= {
     "HF_HOME": _CACHE,
+    "XDG_CACHE_HOME": _CACHE,
     "HF_HUB_OFFLINE": "1",
     "HF_DATASETS_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",  # its threads would warn at every fork

@@ -62,6 +62,7 @@ def _counts(metadata: Mapping[str, Any]) -> str:
     parts = [f"{counts['answered']} of {counts['n']} answered" + (f" ({failed})" if failed else "")]
     if counts.get("shortened"):
         parts.append(f"{counts['shortened']} sources cut to fit the model's context")
+    parts += [f"{n} {key.replace('_', ' ')}" for key, n in counts.items() if key.startswith("judge_") and n]
     if metadata.get("rows_dropped"):
         dropped = ", ".join(f"{number} {reason}" for reason, number in metadata["rows_dropped"].items())
         parts.append(f"rows dropped from the data: {dropped}")

@@ -9,6 +9,7 @@ dumps after aggregation.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -69,6 +70,7 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         self._model: dict[str, Any] | None = None
         self._shortened: set[int] | None = None
         self._shortened_count: int | None = None
+        self._metric_counts: Counter[str] = Counter()
         if self.options.prompt is not None:
             own["doc_to_text"] = self.options.prompt
         own["process_results"] = unpack_scores  # without one, lm-eval looks every metric name up on the hub
@@ -162,6 +164,7 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         if self._summary is not None:
             metadata |= self._summary.to_dict()
             metadata["counts"]["shortened"] = self._shortened_count
+            metadata["counts"] |= dict(self._metric_counts)
         if self.suite.absent:
             metadata["absent"] = self.suite.absent
         dumped["metadata"] = metadata
@@ -187,6 +190,10 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         everything = ranks.gather(list(zip(doc_ids, responses, scores, strict=True)))
         shortened = ranks.gather([None if self._shortened is None else len(self._shortened)])
         self._shortened_count = None if None in shortened else sum(shortened)
+        counted = [metric.counts() for metric in self.suite.metrics if hasattr(metric, "counts")]
+        self._metric_counts = Counter()
+        for counts in ranks.gather(counted):
+            self._metric_counts.update(counts)
         everything.sort(key=lambda item: item[0])  # the bootstrap must not depend on the number of ranks
         self._summary = self.suite.summarise(
             [response for _, response, _ in everything],

@@ -19,6 +19,7 @@ FAMILIES: Mapping[str, str] = {
     "surface": "harness.metrics.surface",
     "lookback": "harness.metrics.lookback",
     "oracle": "harness.metrics.oracle",
+    "consistency": "harness.metrics.consistency",
 }
 """Family name -> module with ``OPTIONS`` (name -> default) and ``from_options(options) -> Metric``."""
 

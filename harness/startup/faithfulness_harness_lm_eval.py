@@ -49,6 +49,7 @@ def _add_our_tasks(module):
 
     from harness.paths import tasks_dir
 
+    _register_judge_model()
     ours = str(tasks_dir())
     original = module.TaskManager.__init__
     signature = inspect.signature(original)
@@ -74,6 +75,14 @@ def _add_gold_model():
 
     if "harness-gold" not in model_registry:
         model_registry.register("harness-gold", target="harness.lmeval.gold:Gold")
+
+
+def _register_judge_model():
+    """Name our judge as a model, unimported: `lm_eval --model harness-judge` (entry points for models are not released yet)."""
+    from lm_eval.api.registry import model_registry
+
+    if "harness-judge" not in model_registry:
+        model_registry.register("harness-judge", target="harness.lmeval.judge_model:HarnessJudge")
 
 
 if not os.environ.get("HARNESS_NO_LM_EVAL_HOOK"):

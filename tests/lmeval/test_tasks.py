@@ -15,6 +15,7 @@ from tests.lmeval.conftest import ARTICLES, DOWNLOADS, HUB_LAYOUTS
 
 TASKS = sorted(HUB_LAYOUTS)
 CHAT = [f"{name}_chat" for name in TASKS]
+JUDGE = ["kd_judge_newsworld", "kd_judge_custom"]  # tests/judges
 METRICS = "rouge,chrf,meteor_nosyn,surface"
 
 
@@ -33,8 +34,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def test_no_task_file_is_left_out_of_these_tests(root: Path) -> None:
     names = {content["task"] for path in task_files(root) if "group" not in (content := read_yaml(path))}
-    assert names == {*TASKS, *CHAT, "kd_newsworld_factual", "kd_pubmedqa_accuracy"}
-    assert len(names) == 20
+    assert names == {*TASKS, *CHAT, "kd_newsworld_factual", "kd_pubmedqa_accuracy", *JUDGE}
+    assert len(names) == 22
 
 
 @pytest.mark.parametrize("name", [*TASKS, *CHAT])
@@ -126,7 +127,9 @@ def test_everything_that_a_metric_lacks_is_said_at_once_with_the_way_round(
     assert "is no WordNet folder" in caught.value.problem
     assert "no model.safetensors" in caught.value.problem
     assert "--metadata without=meteor+bertscore" in caught.value.remedy
-    task = load_task("kd_xsum_factual", data_dir=str(hub_like), without="meteor+bertscore", **lacking)
+    task = load_task(
+        "kd_xsum_factual", data_dir=str(hub_like), without="meteor+bertscore+consistency", **lacking
+    )
     assert "rougeL" in task.suite.keys
     assert not {"meteor", "bertscore_f1"} & set(task.suite.keys)
 
@@ -138,7 +141,7 @@ def test_each_task_folder_says_where_its_data_come_from(root: Path) -> None:
         assert content.get("task" if "group" not in content else "group").removesuffix("_chat") in readme
         if revision := (content.get("dataset_kwargs") or {}).get("revision"):
             assert revision[:8] in readme
-        if path.parent.name not in ("groups", "newsworld", "custom"):
+        if path.parent.name not in ("groups", "newsworld", "custom", "judge"):
             for word in ("Source", "Prompt", "Decoding", "split", "deviates"):
                 assert word in readme, (path, word)
 

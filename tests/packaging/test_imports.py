@@ -16,6 +16,7 @@ RANKS = {
     "plugins": 0,
     "lookback": 1,
     "newsworld": 1,
+    "judges": 1,
     "metrics": 1,
     "stats": 1,
     "records": 2,

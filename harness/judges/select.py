@@ -1,0 +1,190 @@
+"""From a name to a judge that has passed its self-test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.judges import hhem21, hub, self_test
+from harness.judges.base import DTYPES, Backbone, Identity, Judge, Pair, choose_device
+from harness.judges.calibration import Calibration
+from harness.judges.cross_encoder import CrossEncoder
+
+EMBEDDED = Path(__file__).parent / "embedded"
+JUDGE_FILE = "judge.json"
+"""What `harness judge fit` writes beside the weights: calibration, and pairs with the scores they must get."""
+
+HHEM10_REPO = hhem21.REPO
+HHEM10_REVISION = "hhem-1.0-open"
+"""The publisher's tag; what it names cannot change unnoticed, since the self-test compares the card's scores."""
+HHEM10_MAX_LENGTH = 512
+
+_CROSS_ENCODER_FILES = ("config.json", hub.WEIGHTS)
+_TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "special_tokens_map.json", "added_tokens.json",
+                    "spm.model", "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model")  # fmt: skip
+
+Stored = Sequence[tuple[Pair, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """A judge's model and what is known of it, before it is placed on a device."""
+
+    backbone: Backbone
+    identity: Identity
+    calibration: Calibration = field(default_factory=Calibration)
+    stored: Stored = ()
+
+
+def load(
+    name: str = "hhem-2.1",
+    *,
+    device: str | None = None,
+    dtype: str = "float32",
+    batch_tokens: int = 0,
+    test: bool = True,
+) -> Judge:
+    """Load a judge, checked and tested.
+
+    Args:
+        name: ``hhem-2.1``, ``hhem-1.0``, ``embedded``, a folder, or ``owner/model`` or ``owner/model@revision`` of any
+            sentence-transformers CrossEncoder on the hub.
+        device: Torch device; None takes the accelerator where there is one.
+        dtype: ``float32``, ``bfloat16`` or ``float16``.
+        batch_tokens: Padded tokens of a batch; 0 takes what suits the device.
+        test: Run the self-test, unless this judge has passed it here before.
+
+    Raises:
+        HarnessError: If it cannot be had, is no judge, or fails its self-test.
+    """
+    if dtype not in DTYPES:
+        raise HarnessError(f"judge_dtype={dtype} is unknown", f"Choose from: {', '.join(DTYPES)}.")
+    place = choose_device(device)
+    found = _find(name)
+    judge = Judge(
+        identity=found.identity,
+        backbone=found.backbone,
+        calibration=found.calibration,
+        device=place,
+        dtype=dtype,
+        batch_tokens=batch_tokens,
+    )
+    if test:
+        self_test.ensure(judge, found.stored)
+    return judge
+
+
+def checks(
+    name: str, *, device: str | None = None, dtype: str = "float32"
+) -> tuple[Judge, list[self_test.Check]]:
+    """A judge and the results of its self-test, run now; errors as in `load`, except that a failed check is no error."""
+    judge = load(name, device=device, dtype=dtype, test=False)
+    return judge, self_test.run(judge, _find(name).stored)
+
+
+def _find(name: str) -> _Found:
+    if name == "hhem-2.1":
+        return _hhem21_from_hub()
+    if name == "hhem-1.0":
+        folder = _repository(HHEM10_REPO, HHEM10_REVISION)
+        return _cross_encoder(
+            folder, name, HHEM10_REVISION, max_length=HHEM10_MAX_LENGTH, stored=self_test.HHEM10_CARD
+        )
+    if name == "embedded":
+        return _cross_encoder(EMBEDDED, name, "shipped")
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _from_folder(folder)
+    repo, _, revision = name.partition("@")
+    if repo.count("/") != 1 or repo.startswith((".", "/", "~")):
+        raise HarnessError(
+            f"no judge is called {name!r}, and there is no such folder",
+            "Choose hhem-2.1, hhem-1.0, embedded, a folder, or a hub name (owner/model, owner/model@revision).",
+        )
+    folder = _repository(repo, revision or None)
+    return _cross_encoder(folder, repo, folder.name)
+
+
+def _hhem21_from_hub() -> _Found:
+    weights = hub.fetch(hhem21.REPO, hub.WEIGHTS, revision=hhem21.REVISION)
+    files = [
+        hub.fetch(hhem21.FOUNDATION, name, revision=hhem21.FOUNDATION_REVISION)
+        for name in hhem21.FOUNDATION_FILES
+    ]
+    identity = _identity("hhem-2.1", hhem21.REVISION, weights, [weights, *files])
+    backbone = hhem21.Hhem21(weights, files[0].parent)
+    return _Found(backbone=backbone, identity=identity, stored=self_test.HHEM21_CARD)
+
+
+def _from_folder(folder: Path) -> _Found:
+    name = folder.resolve().name
+    if not hhem21.is_hhem21(folder):
+        return _cross_encoder(folder, name, "local")
+    hhem21.check_prompt(folder)
+    weights = hub.local_weights(folder)
+    foundation = folder / "foundation"
+    if not foundation.is_dir():
+        fetched = [
+            hub.fetch(hhem21.FOUNDATION, file, revision=hhem21.FOUNDATION_REVISION)
+            for file in hhem21.FOUNDATION_FILES
+        ]
+        foundation = fetched[0].parent
+    files = [weights, *(foundation / file for file in hhem21.FOUNDATION_FILES)]
+    absent = [str(file) for file in files if not file.is_file()]
+    HarnessError.raise_for(
+        [f"{file} is missing" for file in absent], f"Copy the files of {hhem21.FOUNDATION} there."
+    )
+    extra = _read_judge_file(folder)
+    # a folder may hold another size of the architecture: what tells the published judge is its stored scores
+    backbone = hhem21.Hhem21(weights, foundation, parameters=None)
+    return _Found(backbone=backbone, identity=_identity(name, "local", weights, files), **extra)
+
+
+def _cross_encoder(
+    folder: Path, name: str, revision: str, *, max_length: int | None = None, stored: Stored = ()
+) -> _Found:
+    extra: dict[str, Any] = {"stored": stored} | _read_judge_file(folder)
+    weights = hub.local_weights(folder)
+    backbone = CrossEncoder(folder, max_length=max_length)
+    files = [
+        path for path in sorted(folder.iterdir()) if path.name in (*_CROSS_ENCODER_FILES, *_TOKENIZER_FILES)
+    ]
+    return _Found(backbone=backbone, identity=_identity(name, revision, weights, files), **extra)
+
+
+def _identity(name: str, revision: str, weights: Path, files: list[Path]) -> Identity:
+    return Identity(
+        name=name,
+        revision=revision,
+        weights_sha256=hub.weights_digest(weights),
+        files_sha256=hub.folder_digest(files),
+    )
+
+
+def _repository(repo: str, revision: str | None) -> Path:
+    """Folder with a CrossEncoder's files; of the tokenizer's, those that the repository has."""
+    paths = [hub.fetch(repo, name, revision=revision) for name in _CROSS_ENCODER_FILES]
+    for name in _TOKENIZER_FILES:
+        try:
+            hub.fetch(repo, name, revision=revision)
+        except HarnessError:  # each kind of tokenizer has its own files; AutoTokenizer says if none will do
+            continue
+    return paths[0].parent
+
+
+def _read_judge_file(folder: Path) -> dict[str, Any]:
+    """Calibration and stored pairs of a judge that was fitted here; empty for any other."""
+    path = folder / JUDGE_FILE
+    if not path.is_file():
+        return {}
+    try:
+        data = json.loads(path.read_text("utf-8"))
+        stored = tuple(((row["source"], row["summary"]), float(row["score"])) for row in data["self_test"])
+        calibration = dict(data["calibration"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise HarnessError(f"{path}: damaged: {error}", "Fit the judge again: harness judge fit.") from error
+    return {"calibration": Calibration.from_dict(calibration), "stored": stored}

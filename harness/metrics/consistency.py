@@ -1,0 +1,106 @@
+"""Factual consistency: how probable a judge holds it that the source supports the response (`harness.judges`).
+
+The paper that this project follows reports "factual consistency" by Vectara's classifier without saying whether it is the
+mean score or the share of responses at 0.5 or above, so both are given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.judges import Judge, load
+from harness.judges.base import THRESHOLD
+from harness.metrics.base import Sample
+
+OPTIONS: Mapping[str, Any] = {
+    "judge": "hhem-2.1",
+    "judge_device": None,
+    "judge_dtype": "float32",
+    "judge_batch_tokens": 0,
+}
+
+
+class Consistency:
+    """Mean score, and share of responses that score at least 0.5, both 0..1.
+
+    A response has no score, and is counted, if its document has no source, if it has more words than its source (it is then no
+    summary of it), or if the judge gives no number.
+
+    Args:
+        name: Of the judge, see `harness.judges.load`.
+        device: Torch device; None takes the accelerator where there is one.
+        dtype: Precision of the judge.
+        batch_tokens: Padded tokens of a batch; 0 takes what suits the device.
+
+    Raises:
+        HarnessError: If the judge cannot be had or fails its self-test: now, and not after an evaluation of hours.
+    """
+
+    keys: Mapping[str, bool | None] = {"factual_consistency": True, "factual_consistency_rate": True}
+
+    def __init__(
+        self,
+        name: str = "hhem-2.1",
+        *,
+        device: str | None = None,
+        dtype: str = "float32",
+        batch_tokens: int = 0,
+    ) -> None:
+        self._load = {"name": name, "device": device, "dtype": dtype, "batch_tokens": batch_tokens}
+        # tested now, weights given back until they are needed: the evaluated model may want all of the memory
+        self._signature = self._judge().signature()
+        self._counts: dict[str, int] = {}
+
+    def _judge(self) -> Judge:
+        return load(**self._load)  # type: ignore[arg-type]
+
+    def score(self, samples: Sequence[Sample]) -> list[dict[str, float]]:
+        """See `harness.metrics.base.Metric`."""
+        judge = self._judge()
+        judged = [i for i, sample in enumerate(samples) if sample.source.strip() and not _longer(sample)]
+        scores: list[dict[str, float]] = [{} for _ in samples]
+        pairs = [(samples[i].source, samples[i].response) for i in judged]
+        for i, score in zip(judged, judge.score(pairs), strict=True):
+            if not math.isnan(score):
+                scores[i] = {
+                    "factual_consistency": score,
+                    "factual_consistency_rate": float(score >= THRESHOLD),
+                }
+        self._counts = {
+            "judge_without_source": sum(not sample.source.strip() for sample in samples),
+            "judge_longer_than_source": sum(_longer(sample) for sample in samples),
+            "judge_failed": judge.counts.failed,
+            "judge_truncated": judge.counts.truncated,
+            "judge_over_length": judge.counts.over_length,
+        }
+        return scores
+
+    def counts(self) -> dict[str, int]:
+        """What happened to the samples of the last `score`: not scored (and why), cut, or longer than the judge was trained on."""
+        return dict(self._counts)
+
+    def signature(self, key: str) -> str:
+        """See `harness.metrics.base.Metric`."""
+        import torch
+        import transformers
+
+        value = f"share>={THRESHOLD}" if key.endswith("_rate") else "mean"
+        libraries = f"transformers:{transformers.__version__}|torch:{torch.__version__.split('+')[0]}"
+        return "|".join([key, value, self._signature, libraries, "version:1"])
+
+
+def _longer(sample: Sample) -> bool:
+    source = sample.source.split()
+    return bool(source) and len(sample.response.split()) > len(source)
+
+
+def from_options(options: Mapping[str, Any]) -> Consistency:
+    """Build from task metadata; see `OPTIONS`."""
+    return Consistency(
+        str(options["judge"]),
+        device=options["judge_device"],
+        dtype=str(options["judge_dtype"]),
+        batch_tokens=int(options["judge_batch_tokens"] or 0),
+    )
