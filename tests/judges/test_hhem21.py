@@ -82,15 +82,17 @@ def test_the_prompt_is_verbatim() -> None:
 
 def test_position_0_is_a_token_and_a_mask_from_ids_would_hide_it(hhem21: Path) -> None:
     judge = Hhem21(hhem21 / "model.safetensors", hhem21 / "foundation", parameters=None)
-    (encoded,) = judge.encode(PAIRS[:1])
-    assert encoded.ids[0] == judge.pad_id
-    assert encoded.ids[-1] == 1
-    ids = torch.tensor([encoded.ids])
-    with torch.inference_mode():
-        right = float(judge.probabilities(ids, torch.ones_like(ids)))
-        wrong = float(judge.probabilities(ids, (ids != judge.pad_id).long()))
-    assert right == pytest.approx(plain_score(hhem21, *PAIRS[0]), abs=1e-6)
-    assert abs(wrong - right) > 2e-5
+    gaps = []
+    for pair, encoded in zip(PAIRS, judge.encode(PAIRS), strict=True):
+        assert encoded.ids[0] == judge.pad_id
+        assert encoded.ids[-1] == 1
+        ids = torch.tensor([encoded.ids])
+        with torch.inference_mode():
+            right = float(judge.probabilities(ids, torch.ones_like(ids)))
+            wrong = float(judge.probabilities(ids, (ids != judge.pad_id).long()))
+        assert right == pytest.approx(plain_score(hhem21, *pair), abs=1e-6)
+        gaps.append(abs(wrong - right))
+    assert max(gaps) > 1e-3
 
 
 def test_padding_on_the_left_would_move_the_classification_token(hhem21: Path) -> None:
