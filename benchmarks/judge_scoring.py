@@ -70,6 +70,7 @@ class Model:
         self._model = build(folder / "model.safetensors", folder, parameters=PARAMETERS)
 
     def encode(self, pairs: object) -> list[object]:
+        """See `harness.judges.base.Backbone`."""
         raise NotImplementedError("the benchmark starts from token ids")
 
     def probabilities(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
