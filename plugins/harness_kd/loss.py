@@ -179,6 +179,8 @@ class _LinearLoss(torch.autograd.Function):
                     _add_product(grad_weight[:vocabulary], factor.T, states)
                 if grad_bias is not None:
                     grad_bias[:vocabulary] += grad.sum(0)
+                # or they would live on beside the next chunk's logits
+                del logits, grad, factor
 
         ctx.gradients = (
             grad_hidden,
@@ -218,23 +220,33 @@ def _loss_and_logit_gradient(
     if smoothing:
         hard = (1 - smoothing) * hard + smoothing * logits.mean(-1, keepdim=True)
     if targets is None:
-        log_z = logits.logsumexp(-1, keepdim=True)
+        grad, log_z = _softmax_in_place(logits, (1 - a) * scale)
         cross_entropy, divergence = (log_z - hard).sum(), torch.zeros_like(scale)
-        grad = logits.sub_(log_z).exp_().mul_((1 - a) * scale)
     elif settings.temperature == 1.0:
         grad, log_z, divergence = _divergence_and_gradient(logits, targets, settings, scale, ce_weight=1 - a)
         cross_entropy = (log_z - hard).sum()
     else:
         tempered = logits / settings.temperature
         grad, _, divergence = _divergence_and_gradient(tempered, targets, settings, scale, ce_weight=0.0)
-        log_z = logits.logsumexp(-1, keepdim=True)
+        softmax, log_z = _softmax_in_place(logits, (1 - a) * scale)
         cross_entropy = (log_z - hard).sum()
-        grad.addcmul_(logits.sub_(log_z).exp_(), (1 - a) * scale)
+        grad += softmax
     if smoothing:
         grad.sub_((1 - a) * smoothing / logits.shape[1] * scale)
     onehot = (-(1 - a) * (1 - smoothing) * scale).expand(labels.shape[0], 1)
     grad.scatter_add_(1, labels[:, None], onehot)
     return grad, torch.stack([cross_entropy, divergence]) * scale
+
+
+def _softmax_in_place(logits: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """``scale`` times the softmax, in the memory of ``logits`` [C, V], and the log-normaliser [C, 1].
+
+    `torch.logsumexp` would allocate another [C, V] and pass over the logits once more.
+    """
+    peak = logits.amax(-1, keepdim=True)
+    exponentials = logits.sub_(peak).exp_()
+    total = exponentials.sum(-1, keepdim=True)
+    return exponentials.mul_(scale / total), total.log() + peak
 
 
 def _divergence_and_gradient(
