@@ -108,7 +108,7 @@ def load(path: Path) -> Classifier:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
             stored = json.loads(header["settings"])
-            if (stored.get("format") or header.get("format")) != FORMAT:
+            if stored["format"] != FORMAT:
                 raise ValueError("not a lookback classifier")
             settings = {name: stored[name] for name in _SETTINGS}
             weight, bias = file.get_tensor("weight"), float(file.get_tensor("bias"))
