@@ -159,6 +159,16 @@ def choose_device(device: str | None) -> str:
     return device
 
 
+def placed(model: Any, device: str, dtype: Any) -> Any:
+    """A module on a device in a precision; on a processor in float32, with its matrix products by oneDNN."""
+    import torch
+
+    from harness.metrics.encoders import for_cpu
+
+    model = model.to(device=device, dtype=dtype)
+    return for_cpu(model) if device.startswith("cpu") and dtype == torch.float32 else model
+
+
 def choose_dtype(dtype: str) -> Any:
     """The torch type of a name.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.judges.base import EncodedPair, Pair
+from harness.judges.base import EncodedPair, Pair, placed
 from harness.judges.hub import local_weights
 
 _CONSISTENT_NAMES = ("entailment", "consistent", "supported", "faithful", "factual", "label_1")
@@ -48,6 +48,7 @@ class CrossEncoder:
             raise HarnessError(f"{folder}: cannot be loaded as a classifier: {reason}", _REMEDY) from error
         _check_loading(loading, weights)
         self._model = self._model.float().eval()
+        self._place: tuple[str, Any] | None = None
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         pad = self._tokenizer.pad_token_id
         if pad is None:
@@ -98,7 +99,8 @@ class CrossEncoder:
 
     def place(self, device: str, dtype: Any) -> None:
         """See `harness.judges.base.Backbone`."""
-        self._model.to(device=device, dtype=dtype)
+        if self._place != (device, dtype):
+            self._model, self._place = placed(self._model, device, dtype), (device, dtype)
 
 
 _REMEDY = "Give a folder that sentence-transformers' CrossEncoder or `harness judge fit` saved."

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.judges.base import EncodedPair, Pair
+from harness.judges.base import EncodedPair, Pair, placed
 
 REPO = "vectara/hallucination_evaluation_model"
 REVISION = "8e4a2e6e96c708cc76c2344f7e4757df2515292c"
@@ -54,6 +54,7 @@ class Hhem21:
         from transformers import AutoTokenizer
 
         self._model = build(weights, foundation, parameters=parameters)
+        self._place: tuple[str, Any] | None = None
         self._tokenizer = AutoTokenizer.from_pretrained(foundation)
         self.pad_id = int(self._tokenizer.pad_token_id)
         first = self._tokenizer(PROMPT.format(text1="a", text2="b")).input_ids[0]
@@ -76,7 +77,8 @@ class Hhem21:
 
     def place(self, device: str, dtype: Any) -> None:
         """See `harness.judges.base.Backbone`."""
-        self._model.to(device=device, dtype=dtype)
+        if self._place != (device, dtype):
+            self._model, self._place = placed(self._model, device, dtype), (device, dtype)
 
     def check_ties(self) -> str | None:
         """What is wrong with the tied embedding, or None."""
@@ -104,6 +106,7 @@ def build(weights: Path, foundation: Path, *, parameters: int | None) -> Any:
     # loading copies into both names; what makes them one weight is this
     model.transformer.encoder.embed_tokens.weight = model.transformer.shared.weight
     model = model.float().eval()
+    _quicken(model)
     count = sum(weight.numel() for weight in {id(p): p for p in model.parameters()}.values())
     if parameters is not None and count != parameters:
         raise HarnessError(
@@ -111,6 +114,26 @@ def build(weights: Path, foundation: Path, *, parameters: int | None) -> Any:
             f"Give the files of {REPO} at revision {REVISION[:12]}.",
         )
     return model
+
+
+def _quicken(model: Any) -> None:
+    """The same numbers in fewer steps: GELU in one kernel, and position biases in the order in which attention reads them.
+
+    transformers writes T5's GELU as eight operations, and hands each layer a transposed bias, which each layer then copies.
+    """
+    from functools import partial
+
+    from torch import nn
+
+    for block in model.transformer.encoder.block:
+        block.layer[-1].DenseReluDense.act = nn.GELU(approximate="tanh")
+        attention = block.layer[0].SelfAttention
+        if attention.has_relative_attention_bias:
+            attention.compute_bias = partial(_contiguous_bias, attention.compute_bias)
+
+
+def _contiguous_bias(compute: Any, *args: Any, **kwargs: Any) -> Any:
+    return compute(*args, **kwargs).contiguous()
 
 
 def model_state(

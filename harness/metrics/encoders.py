@@ -176,7 +176,7 @@ class Encoder:
         if torch.accelerator.is_available():
             device = torch.accelerator.current_accelerator()
             return model.to(device), device
-        return _for_cpu(model), torch.device("cpu")
+        return for_cpu(model), torch.device("cpu")
 
     def _find_weights(self) -> Path:
         """The weights' file; fetches it from the hub where it is not on this machine."""
@@ -243,7 +243,7 @@ def _cut(model: Any, layer: int) -> None:
     raise HarnessError(f"{type(model).__name__}: its layers cannot be found", "Use a BERT-like encoder.")
 
 
-def _for_cpu(model: Any) -> Any:
+def for_cpu(model: Any) -> Any:
     """The model with its matrix products by oneDNN in float32, which on AMD processors takes half the time of MKL."""
     import torch
 
