@@ -46,20 +46,25 @@ def encode(lm: LanguageModel, prompt: str, document_end: int, response: str) -> 
         document_end: The context is everything up to here (C, see `harness.lookback.extraction`).
         response: As it was generated; white space around it is read, but no part of the offsets' text.
     """
-    prompt_ids = lm.encode(prompt)
+    prompt_ids, context = context_tokens(lm, prompt, document_end)
     ids, spans = tokens_with_spans(lm.tokenizer, response)
     seq2seq = bool(lm.model.config.is_encoder_decoder)
     room = lm.max_length if seq2seq else lm.max_length - len(prompt_ids) + 1
     ids, spans = ids[:room], spans[:room]
     if not ids or len(prompt_ids) < 2:
         return None
-    plain, places = tokens_with_spans(lm.tokenizer, prompt)
-    special = _start_of(plain, prompt_ids)
-    context = special + sum(1 for start, _ in places if start < document_end)
     lead, length = len(response) - len(response.lstrip()), len(response.strip())
     offsets = tuple((_within(start - lead, length), _within(end - lead, length)) for start, end in spans)
     decoded = lm.tokenizer.decode(ids, skip_special_tokens=True)
-    return Encoded(Passage(prompt_ids, ids, max(1, context)), offsets, decoded.split() == response.split())
+    return Encoded(Passage(prompt_ids, ids, context), offsets, decoded.split() == response.split())
+
+
+def context_tokens(lm: LanguageModel, prompt: str, document_end: int) -> tuple[list[int], int]:
+    """Tokens of a prompt, and how many of them are the context: what stands before the document's end, at least 1."""
+    ids = lm.encode(prompt)
+    plain, places = tokens_with_spans(lm.tokenizer, prompt)
+    special = _start_of(plain, ids)
+    return ids, max(1, special + sum(1 for start, _ in places if start < document_end))
 
 
 def tokens_with_spans(tokenizer: Any, text: str) -> tuple[list[int], list[Span]]:

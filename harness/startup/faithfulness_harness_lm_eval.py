@@ -4,7 +4,8 @@ Why this file runs at every start of Python: lm-evaluation-harness 0.4 looks for
 in ``--include_path`` only; it has no entry points for them yet. So ``faithfulness_harness_lm_eval.pth``
 imports this module, which puts one object on ``sys.meta_path`` and does nothing else. When, and only when,
 a program imports ``lm_eval.tasks``, that object makes lm_eval's ``TaskManager`` read our task folder too,
-and names the model ``harness-gold``, which answers with the references.
+and names our models ``harness-gold`` (answers with the references), ``harness-judge`` and
+``harness-lookback-guided``.
 No file is changed, no data is read or sent, and ``pip uninstall faithfulness-harness`` removes both files.
 
 To turn it off set ``HARNESS_NO_LM_EVAL_HOOK=1``. ``harness eval`` does not need it.
@@ -49,7 +50,6 @@ def _add_our_tasks(module):
 
     from harness.paths import tasks_dir
 
-    _register_judge_model()
     ours = str(tasks_dir())
     original = module.TaskManager.__init__
     signature = inspect.signature(original)
@@ -66,23 +66,21 @@ def _add_our_tasks(module):
         original(*bound.args, **bound.kwargs)
 
     module.TaskManager.__init__ = init
-    _add_gold_model()
+    _add_our_models()
 
 
-def _add_gold_model():
+def _add_our_models():
+    """Name our models, unimported: entry points for models are not released yet."""
     import lm_eval.models  # noqa: F401  # lm-eval fills its registry here, and later only while it is empty
     from lm_eval.api.registry import model_registry
 
-    if "harness-gold" not in model_registry:
-        model_registry.register("harness-gold", target="harness.lmeval.gold:Gold")
-
-
-def _register_judge_model():
-    """Name our judge as a model, unimported: `lm_eval --model harness-judge` (entry points for models are not released yet)."""
-    from lm_eval.api.registry import model_registry
-
-    if "harness-judge" not in model_registry:
-        model_registry.register("harness-judge", target="harness.lmeval.judge_model:HarnessJudge")
+    for name, target in {
+        "harness-gold": "harness.lmeval.gold:Gold",
+        "harness-judge": "harness.lmeval.judge_model:HarnessJudge",
+        "harness-lookback-guided": "harness.lmeval.guided_model:LookbackGuided",
+    }.items():
+        if name not in model_registry:
+            model_registry.register(name, target=target)
 
 
 if not os.environ.get("HARNESS_NO_LM_EVAL_HOOK"):

@@ -1,0 +1,133 @@
+"""Decoding that a lookback classifier guides."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from harness import newsworld
+from harness.errors import HarnessError
+from harness.lookback.classifier import Classifier, shipped_for
+from harness.lookback.encoding import context_tokens
+from harness.lookback.extraction import Passage, lookback_ratios
+from harness.lookback.guided import Guidance, check, ends_with, guided, text_of
+from harness.lookback.local import load_model
+from harness.newsworld import models
+from harness.newsworld.oracle import judge
+
+
+@pytest.fixture(scope="module")
+def student():
+    return load_model(str(models.path("student")), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def passages(student) -> list[tuple[list[int], int]]:
+    found = []
+    for row in newsworld.rows("test", 12, seed=3):
+        prompt = newsworld.prompt(row["article"])
+        end = prompt.index(row["article"]) + len(row["article"])
+        found.append(context_tokens(student, prompt, end))
+    return found
+
+
+def no_end(_ids: object) -> bool:
+    return False
+
+
+def test_the_chosen_chunk_is_the_one_that_the_classifier_prefers(student, passages) -> None:
+    """As read by the extraction that was checked against eager attention."""
+    _, classifier = shipped_for(student.model.config)
+    prompt, context = passages[0]
+    first = Guidance(max_new_tokens=8, candidates=4)
+    chosen = guided(student.model, classifier, (prompt, context), first, ended=no_end, seed=5)
+    # a classifier that likes the opposite takes another of the same candidates
+    opposite = Classifier(**{**vars(classifier), "weight": -classifier.weight, "bias": -classifier.bias})
+    other = guided(student.model, opposite, (prompt, context), first, ended=no_end, seed=5)
+
+    def score(ids: list[int]) -> float:
+        (ratios,) = lookback_ratios(student.model, [Passage(prompt, ids, context)])
+        return float(
+            classifier.probabilities(ratios.reshape(len(ids), -1).mean(0, dtype=np.float64)[None])[0]
+        )
+
+    assert chosen != other
+    assert score(chosen) > score(other)
+
+
+def test_with_one_candidate_it_is_plain_sampling(student, passages) -> None:
+    _, classifier = shipped_for(student.model.config)
+    same = [
+        guided(
+            student.model,
+            classifier,
+            passages[1],
+            Guidance(max_new_tokens=20, candidates=1, choose=choose),
+            ended=no_end,
+            seed=1,
+        )
+        for choose in ("lookback", "probability", "first")
+    ]
+    assert same[0] == same[1] == same[2]
+    assert len(same[0]) == 20
+
+
+def test_cold_guidance_is_greedy_decoding(student, passages) -> None:
+    """At a temperature near 0 all candidates are the greedy continuation, whatever the chunk: the cache is carried on rightly."""
+    _, classifier = shipped_for(student.model.config)
+    stop = ends_with(student.tokenizer, ["\n"])
+    for prompt, context in passages[:4]:
+        ids = guided(
+            student.model,
+            classifier,
+            (prompt, context),
+            Guidance(max_new_tokens=30, candidates=3, chunk=4, temperature=1e-4),
+            ended=stop,
+            seed=0,
+        )
+        with torch.inference_mode():
+            greedy = student.model.generate(torch.tensor([prompt]), max_new_tokens=30, do_sample=False)
+        expected = greedy[0, len(prompt) :].tolist()[: len(ids)]
+        assert ids == expected
+
+
+def test_the_seed_decides_and_stop_strings_end(student, passages) -> None:
+    _, classifier = shipped_for(student.model.config)
+    stop = ends_with(student.tokenizer, ["."])
+
+    def run(seed: int) -> str:
+        ids = guided(
+            student.model, classifier, passages[2], Guidance(max_new_tokens=40), ended=stop, seed=seed
+        )
+        return text_of(student.tokenizer, ids, ["."])
+
+    assert run(1) == run(1)
+    assert len({run(seed) for seed in range(4)}) > 1
+    assert "." not in run(1)
+
+
+def test_what_cannot_be_guided_is_refused(student) -> None:
+    with pytest.raises(HarnessError, match="layers x"):
+        check(student.model, Classifier(weight=np.zeros((3, 3)), bias=0.0), "student")
+    with pytest.raises(HarnessError, match=r"(?s)candidates is 0.*choose is 'best'"):
+        Guidance(candidates=0, choose="best")
+
+
+def test_as_a_model_of_stock_lm_eval(tmp_path: Path) -> None:
+    """Through the command line, as a user has it."""
+    command = [sys.executable, "-m", "lm_eval", "--model", "harness-lookback-guided", "--model_args",
+               f"pretrained={models.path('student')},candidates=2", "--tasks", "kd_newsworld_factual", "--device", "cpu",
+               "--limit", "3", "--output_path", str(tmp_path), "--log_samples"]  # fmt: skip
+    subprocess.run(command, check=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}, capture_output=True)
+    (log,) = tmp_path.glob("*/samples_kd_newsworld_factual_*.jsonl")
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert len(rows) == 3
+    assert all(judge(row["doc"]["source"], row["filtered_resps"][0]) for row in rows)
+    assert len({row["filtered_resps"][0] for row in rows}) == 3
