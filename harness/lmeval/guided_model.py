@@ -5,7 +5,6 @@ lm_eval --model harness-lookback-guided --model_args pretrained=MODEL,classifier
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -14,7 +13,7 @@ from tqdm import tqdm
 
 from harness.errors import HarnessError
 from harness.lmeval.attention import language_model
-from harness.lookback.classifier import load, shipped_for
+from harness.lookback.classifier import find
 from harness.lookback.encoding import LanguageModel, context_tokens
 from harness.lookback.guided import Guidance, check, ends_with, guided, text_of
 from harness.records.samples import find_source
@@ -61,16 +60,7 @@ class LookbackGuided(HFLM):  # type: ignore[misc]  # lm_eval ships no types
                 "this model shows no attention to guide by", "Give a transformers model: pretrained=MODEL."
             )
         self._reader: LanguageModel = reader
-        if classifier == "shipped":
-            found = shipped_for(reader.model.config)
-            if found is None:
-                raise HarnessError(
-                    f"no shipped lookback classifier fits {reader.name}",
-                    "Fit one (harness lookback fit) and pass classifier=FILE.",
-                )
-            self._classifier = found[1]
-        else:
-            self._classifier = load(Path(classifier).expanduser())
+        self._classifier = find(classifier, reader.model.config, reader.name)
         check(reader.model, self._classifier, reader.name)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:

@@ -140,3 +140,20 @@ def shipped_for(config: Any) -> tuple[str, Classifier] | None:
         if dict(classifier.made_for) == wanted:
             return path.stem, classifier
     return None
+
+
+def find(name: str, config: Any, model: str) -> Classifier:
+    """A classifier by file, or the shipped one for a model's configuration by ``shipped``.
+
+    Raises:
+        HarnessError: If there is none.
+    """
+    if name != "shipped":
+        return load(Path(name).expanduser())
+    found = shipped_for(config)
+    if found is None:
+        raise HarnessError(
+            f"no shipped lookback classifier fits {model}",
+            "Fit one for it: harness lookback fit --model MODEL --data ROWS.jsonl --output FILE.",
+        )
+    return found[1]

@@ -14,6 +14,7 @@ RANKS = {
     "files": 0,
     "paths": 0,
     "plugins": 0,
+    "generation": 1,
     "lookback": 1,
     "newsworld": 1,
     "judges": 1,

@@ -1,0 +1,190 @@
+"""``harness generate``: what it writes, that it resumes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness import newsworld
+from harness.cli import main
+from harness.files import read_jsonl
+from harness.newsworld import models
+
+STUDENT = str(models.path("student"))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rows = [
+        {"id": i, "article": row["article"], "prompt": newsworld.prompt(row["article"])}
+        for i, row in enumerate(newsworld.rows("test", 10, seed=9))
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def generate(data: Path, output: Path, *words: str) -> list[dict[str, object]]:
+    common = [
+        "--data",
+        str(data),
+        "--output",
+        str(output),
+        "--device",
+        "cpu",
+        "--max-new-tokens",
+        "24",
+        "--batch-size",
+        "4",
+    ]
+    assert main(["generate", STUDENT, *common, "--stop", "\\n", *words]) == 0
+    return read_jsonl(output)
+
+
+def test_responses_stand_beside_their_prompts_in_the_order_of_the_file(data: Path, tmp_path: Path) -> None:
+    rows = generate(data, tmp_path / "a.jsonl")
+    assert [row["id"] for row in rows] == list(range(10))
+    assert all("\n" not in str(row["response"]) and row["response"] for row in rows)
+    alone = generate(data, tmp_path / "b.jsonl", "--limit", "3")
+    assert [row["response"] for row in alone] == [row["response"] for row in rows[:3]]
+    assert not list(tmp_path.glob(".*parts"))
+
+
+def test_sampling_depends_on_its_seed_alone(data: Path, tmp_path: Path) -> None:
+    def sampled(seed: str) -> list[object]:
+        return [
+            row["response"]
+            for row in generate(data, tmp_path / "s.jsonl", "--temperature", "1", "--seed", seed)
+        ]
+
+    assert sampled("1") == sampled("1")
+    assert sampled("1") != sampled("2")
+
+
+def test_a_killed_run_goes_on_to_the_same_responses(data: Path, tmp_path: Path) -> None:
+    whole = generate(data, tmp_path / "whole.jsonl", "--temperature", "1")
+    output = tmp_path / "killed.jsonl"
+    code = "from harness.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
+    words = [
+        "generate",
+        STUDENT,
+        "--data",
+        str(data),
+        "--output",
+        str(output),
+        "--device",
+        "cpu",
+        "--max-new-tokens",
+        "24",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words, "--batch-size", "4", "--stop", "\\n", "--temperature", "1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ,
+    )
+    work = tmp_path / ".killed.jsonl.parts"
+    deadline = time.monotonic() + 60
+    while process.poll() is None and not list(work.glob("*.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert generate(data, output, "--temperature", "1") == whole
+
+
+def test_guided_by_the_shipped_classifier(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--lookback-guided", "--candidates", "3"]
+    by_lookback = generate(data, tmp_path / "g.jsonl", *words)
+    assert "guided by shipped" in capsys.readouterr().out
+    by_probability = generate(data, tmp_path / "p.jsonl", *words, "--choose", "probability")
+    assert [row["response"] for row in by_lookback] != [row["response"] for row in by_probability]
+
+
+def test_a_dry_run_writes_nothing(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "generate",
+        STUDENT,
+        "--data",
+        str(data),
+        "--output",
+        str(tmp_path / "x.jsonl"),
+        "--device",
+        "cpu",
+        "--dry-run",
+    ]
+    assert main(words) == 0
+    assert "10 prompts" in capsys.readouterr().out
+    assert not (tmp_path / "x.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "words", "message"),
+    [
+        ({"article": "A b."}, [], "row 1: no prompt"),
+        ({"prompt": "x"}, ["--lookback-guided"], "no source to look back at"),
+        ({"prompt": "a " * 3000}, [], "leave no room"),
+        ({"prompt": "x"}, ["--top-p", "0"], "top_p is 0.0"),
+        ({"article": "x"}, ["--template", "y"], "has no {source}"),
+    ],
+)
+def test_bad_input_is_one_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], row: dict[str, str], words: list[str], message: str
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row))
+    common = [
+        "generate",
+        STUDENT,
+        "--data",
+        str(path),
+        "--output",
+        str(tmp_path / "x.jsonl"),
+        "--device",
+        "cpu",
+    ]
+    assert main([*common, *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_encoder_decoder_answers_too(tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoTokenizer, MT5Config, MT5ForConditionalGeneration
+
+    tokenizer = AutoTokenizer.from_pretrained(STUDENT)
+    torch.manual_seed(0)
+    config = MT5Config(
+        vocab_size=len(tokenizer),
+        d_model=16,
+        d_ff=32,
+        d_kv=8,
+        num_layers=1,
+        num_heads=2,
+        decoder_start_token_id=0,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    MT5ForConditionalGeneration(config).save_pretrained(tmp_path / "mt5")
+    tokenizer.save_pretrained(tmp_path / "mt5")
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "The race was won."}\n{"prompt": "The"}\n')
+    output = tmp_path / "out.jsonl"
+    words = [
+        "--data",
+        str(tmp_path / "rows.jsonl"),
+        "--output",
+        str(output),
+        "--device",
+        "cpu",
+        "--max-new-tokens",
+        "5",
+    ]
+    assert main(["generate", str(tmp_path / "mt5"), *words]) == 0
+    assert all(0 < row["tokens"] <= 5 for row in read_jsonl(output))
