@@ -101,7 +101,9 @@ def build(spec: BoardSpec, records: Mapping[str, Record], folder: Path) -> Board
             scores={key: record.summary(key) for key in (*spec.columns, *ALWAYS)},
             n=len(record.samples),
             failed=len(record.samples) - len(record.column(spec.columns[0])),
-            footnotes=footnotes.add(_deviations(record, first) + _note(entries[label])),
+            footnotes=footnotes.add(
+                _deviations(record, first) + _own_readers(spec, record, first) + _note(entries[label])
+            ),
         )
         for label, record in sorted(
             records.items(), key=lambda item: _order(item[1].summary(spec.columns[0]))
@@ -110,7 +112,7 @@ def build(spec: BoardSpec, records: Mapping[str, Record], folder: Path) -> Board
     signatures = {
         key: score.signature
         for key in (*spec.columns, *ALWAYS)
-        if (score := next((row.scores[key] for row in rows if row.scores[key]), None))
+        if (score := next((found for record in records.values() if (found := record.summary(key))), None))
     }
     return Board(
         spec=spec,
@@ -133,7 +135,10 @@ def is_gold(record: Record) -> bool:
 
 
 def _require_one_table(spec: BoardSpec, records: Mapping[str, Record]) -> None:
-    """Prompts and decoding may differ between rows, and get a footnote; data and metrics may not."""
+    """Prompts and decoding may differ between rows, and get a footnote; data and metrics may not.
+
+    A score read from a model's own attention may be another classifier's in another row: it gets a footnote, and no ranks.
+    """
     problems = []
     labels = list(records)
     for label in labels[1:]:
@@ -151,8 +156,31 @@ def _require_one_table(spec: BoardSpec, records: Mapping[str, Record]) -> None:
             f"{label} and {labels[0]}: {key} is computed in two ways: {a.signature} and {b.signature}"
             for key in spec.columns
             if (a := other.summary(key)) and (b := first.summary(key)) and a.signature != b.signature
+            if key == spec.columns[0] or not (_reads_itself(a.signature) and _reads_itself(b.signature))
         ]
     HarnessError.raise_for(problems, "Rows of one board need the same documents and the same ways to score.")
+
+
+def _reads_itself(signature: str) -> bool:
+    """Whether a score comes from the evaluated model's own attention: then models of other layouts have other classifiers."""
+    return "reader:evaluated" in signature.split("|")
+
+
+def _own_readers(spec: BoardSpec, record: Record, first: Record | None) -> list[str]:
+    """A note on each score that another classifier gave than in the first row."""
+    notes = []
+    for key in spec.columns:
+        here, there = record.summary(key), first.summary(key) if first is not None else None
+        if here and there and here.signature != there.signature:
+            name = _parts(here.signature).get("classifier", "another classifier")
+            notes.append(
+                f"{key}: by {name}, made for this model's heads; not comparable with rows without this note."
+            )
+    return notes
+
+
+def _parts(signature: str) -> dict[str, str]:
+    return dict(part.split(":", 1) for part in signature.split("|") if ":" in part)
 
 
 def _ranks(records: Mapping[str, Record], key: str) -> dict[str, int]:
@@ -188,7 +216,7 @@ def _judges(signatures: Mapping[str, str]) -> tuple[str, ...]:
     """Models behind the scores, as their signatures name them: judge, lookback classifier, encoder."""
     found: dict[str, None] = {}
     for signature in signatures.values():
-        parts = dict(part.split(":", 1) for part in signature.split("|") if ":" in part)
+        parts = _parts(signature)
         revision = f" @ {parts['revision']}" if "revision" in parts else ""
         for kind, shown in (("judge", ""), ("classifier", "lookback classifier "), ("model", "encoder ")):
             if (name := parts.get(kind)) and name != "none":

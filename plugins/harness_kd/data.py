@@ -105,7 +105,7 @@ def tokenize_rows(
     dropped = truncated = 0
     for number, row in enumerate(rows):
         prompt, response = (
-            _prompt_ids(row, tokenizer, closed=encoder_decoder),
+            prompt_ids(row, tokenizer, closed=encoder_decoder),
             [*_ids(tokenizer, row.response), end],
         )
         if len(prompt) > max_prompt_length or len(prompt) + len(response) > max_length:
@@ -127,7 +127,8 @@ def tokenize_rows(
     return TokenizedData(examples=tuple(examples), kept=tuple(kept), dropped=dropped, truncated=truncated)
 
 
-def _prompt_ids(row: TextRow, tokenizer: PreTrainedTokenizerBase, *, closed: bool) -> list[int]:
+def prompt_ids(row: TextRow, tokenizer: PreTrainedTokenizerBase, *, closed: bool) -> list[int]:
+    """Tokens of a row's prompt, at least one; ``closed`` as ``encoder_decoder`` of `tokenize_rows`."""
     if row.messages:
         if not tokenizer.chat_template:
             raise HarnessError(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from harness.plugins import Command
-from harness_kd import commands
+from harness_kd.commands import TRAIN_KD
 from harness_kd.quickstart_command import QUICKSTART
+from harness_kd.soft_label_commands import SOFT_LABELS
 
 
 class DistillationPlugin:
@@ -14,7 +15,7 @@ class DistillationPlugin:
 
     def commands(self) -> list[Command]:
         """The commands, in the order of the help text."""
-        return [QUICKSTART, commands.TRAIN_KD, commands.SOFT_LABELS]
+        return [QUICKSTART, TRAIN_KD, SOFT_LABELS]
 
 
 PLUGIN = DistillationPlugin()

@@ -17,7 +17,7 @@ from harness.files import replace_dir, write_atomic
 from harness_kd.plan import TrainPlan
 
 TASK = "kd_newsworld_factual"
-COLUMNS = ("oracle_faithfulness", "rougeL", "chrf")
+COLUMNS = ("oracle_faithfulness", "factual_consistency_rate", "factual_rate", "rougeL", "chrf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,5 +201,7 @@ def _notes(settings: Quickstart) -> list[str]:
         f"article does not; the teacher was finetuned {teacher}; {settings.epochs:g} epochs; one seed ({settings.seed}).",
         "Where distillation gains nothing: with clean references its advantage disappears. "
         "benchmarks/kd_vs_sft.py runs both conditions over several seeds; docs/log.md holds the table.",
+        "The oracle is the truth here. The judge is a small stand-in that was trained on it (docs/judges.md); the factual rate's "
+        "classifier reads few heads and is weak in this world (docs/lookback.md).",
         "A gain in ROUGE-L or chrF is no evidence of faithfulness; compare it with the oracle's column.",
     ]

@@ -115,6 +115,26 @@ def test_rows_on_other_data_are_refused(
         publish(write_board({"one": make_record("a", values), "two": make_record("b", values, **changes)}))
 
 
+def test_rows_that_read_their_own_attention_may_have_two_classifiers_with_a_footnote(
+    make_record: MakeRecord, write_board: WriteBoard
+) -> None:
+    values = {"quality": shifted(0), "focus": shifted(0)}
+    records = {name: make_record(name, values) for name in ("a", "b", "c")}
+    for name, classifier in (("a", "small:1"), ("b", "large:2"), ("c", "small:1")):
+        records[name].scores["focus"]["signature"] = (
+            f"focus|lookback|classifier:{classifier}|reader:evaluated"
+        )
+    path = write_board(records, columns=["quality", "focus"])
+    publish(path)
+    board = read_board(path)
+    assert {row.label: len(row.footnotes) for row in board.rows} == {"a": 0, "b": 1, "c": 0}
+    assert board.footnotes == (
+        "focus: by large:2, made for this model's heads; not comparable with rows without this note.",
+    )
+    with pytest.raises(HarnessError, match="computed in two ways"):  # no ranks from such a score
+        publish(write_board(records, columns=["focus", "quality"]))
+
+
 def test_rows_of_two_judges_are_refused(make_record: MakeRecord, write_board: WriteBoard) -> None:
     records = {name: make_record(name, {"quality": shifted(0)}) for name in ("a", "b")}
     records["b"].scores["quality"]["signature"] = "quality|judge:x|revision:2"

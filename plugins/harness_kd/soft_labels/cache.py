@@ -77,6 +77,10 @@ class SoftLabelCache:
     def __contains__(self, key: bytes) -> bool:
         return key in self._index
 
+    def keys(self) -> list[bytes]:
+        """Content hashes of the examples, in no order."""
+        return list(self._index)
+
     @property
     def tokens(self) -> int:
         """Number of labelled tokens; an example that two files hold counts once."""
