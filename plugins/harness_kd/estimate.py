@@ -32,6 +32,8 @@ def label_bytes(prepared: Prepared) -> int:
 
 def describe_labels(prepared: Prepared) -> str:
     """Size of the soft-label cache as text."""
+    if prepared.plan.online_teacher:
+        return "soft labels    none stored: the teacher runs at every step"
     needed = label_bytes(prepared)
     tokens = prepared.data.target_tokens
     size = f"{_size(needed)} at most ({needed / tokens:.0f} bytes per token)"

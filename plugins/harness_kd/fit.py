@@ -16,11 +16,11 @@ from harness_kd.plan import TrainPlan
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
-    from harness_kd.soft_labels.cache import SoftLabelCache
+    from harness_kd.soft_labels.online import LabelSource
     from harness_kd.train import Prepared
 
 
-def fit(prepared: Prepared, labels: SoftLabelCache | None, folder: Path) -> dict[str, Any]:
+def fit(prepared: Prepared, labels: LabelSource | None, folder: Path) -> dict[str, Any]:
     """Train from the last complete checkpoint, or from the start, and leave the model in ``folder/model``.
 
     Returns:

@@ -65,6 +65,8 @@ class TrainPlan:
     soft_labels: str | None = None
     """Cache folder; None: ``soft-labels/<fingerprint>`` beside ``output``, shared by runs with the same
     teacher."""
+    online_teacher: bool = False
+    """Ask the teacher at every step instead of capturing its labels first: no cache, a forward pass more per step."""
     epochs: float = 3.0
     """Passes over the data."""
     learning_rate: float = 1e-5
@@ -149,6 +151,8 @@ class TrainPlan:
             problems.append(f"select must be one of {', '.join(SELECTIONS)}, got {self.select!r}")
         if (self.select == "last") != (self.dev is None):
             problems.append("dev data and select (dev-loss or rougeL) go together")
+        if self.online_teacher and (self.kd_ratio == 0 or self.soft_labels is not None):
+            problems.append("online_teacher needs kd_ratio above 0, and no soft_labels folder")
         if self.kd_ratio > 0 and self.teacher is None:
             problems.append("kd_ratio above 0 needs a teacher")
         if not 1 <= self.top_k < 65_536:

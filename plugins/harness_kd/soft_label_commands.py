@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.plugins import Command
-from harness_kd.commands import DEFAULTS, add_data_options, add_option, hide_loading_bars
+from harness_kd.options import DEFAULTS, add_data_options, add_option, hide_loading_bars
 from harness_kd.plan import TrainPlan
 
 _DRY_RUN = "check everything, print the plan, write nothing"
@@ -173,7 +173,7 @@ def _generate(arguments: Namespace) -> int:
         data=arguments.data,
         output=arguments.output,
         decoding=decoding,
-        max_prompt_length=arguments.max_prompt_length,
+        max_prompt_length=int(getattr(arguments, "max_prompt_length", TrainPlan.max_prompt_length)),
         batch_size=arguments.batch_size,
     )
     prepared = prepare(plan)

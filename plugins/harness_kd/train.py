@@ -25,7 +25,7 @@ from harness_kd.soft_labels.manifest import Manifest
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from harness_kd.soft_labels.cache import SoftLabelCache
+    from harness_kd.soft_labels.online import LabelSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,11 +166,16 @@ def capture_labels(prepared: Prepared) -> int:
     )
 
 
-def _labels(prepared: Prepared) -> SoftLabelCache | None:
+def _labels(prepared: Prepared) -> LabelSource | None:
     from accelerate import PartialState
 
     from harness_kd.soft_labels.cache import SoftLabelCache
 
+    if prepared.plan.online_teacher and prepared.teacher is not None and prepared.manifest is not None:
+        from harness_kd.soft_labels.online import OnlineTeacher
+
+        teacher = prepared.teacher.model(dtype=prepared.manifest.teacher_dtype)
+        return OnlineTeacher(teacher.to(PartialState().device), prepared.manifest)
     capture_labels(prepared)
     PartialState().wait_for_everyone()
     if prepared.manifest is None or prepared.labels_folder is None:

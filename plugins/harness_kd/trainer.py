@@ -21,7 +21,7 @@ from transformers import Trainer, TrainerCallback
 from harness.files import write_atomic
 from harness_kd.data import Example
 from harness_kd.packing import bins_of, packed
-from harness_kd.soft_labels.cache import SoftLabelCache
+from harness_kd.soft_labels.online import LabelSource
 from harness_kd.states import padded
 
 COMPLETE = "complete"
@@ -46,7 +46,7 @@ class Collator:
 
     def __init__(
         self,
-        labels: SoftLabelCache | None = None,
+        labels: LabelSource | None = None,
         temperature: float = 1.0,
         start: int | None = None,
         width: int = 0,
@@ -71,9 +71,9 @@ class Collator:
             inputs |= self._targets(self._labels, batch)
         return inputs
 
-    def _targets(self, cache: SoftLabelCache, batch: Sequence[Example]) -> dict[str, Tensor]:
+    def _targets(self, cache: LabelSource, batch: Sequence[Example]) -> dict[str, Tensor]:
         grid = cache.manifest.temperatures.index(self._temperature)
-        entries = [cache.get(example.key) for example in batch]
+        entries = cache.of(batch)
         tempered = [entry.at_temperature(grid, self._temperature) for entry in entries]
         per_token = np.concatenate([entry.entries_per_token() for entry in entries])
         kept = np.arange(per_token.max())[None] < per_token[:, None]

@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from harness.errors import HarnessError
 from harness.files import atomic_writer, exclusive_lock, sha256_bytes, sha256_file
+from harness_kd.data import Example
 from harness_kd.soft_labels.labels import RANGE, SoftLabels
 from harness_kd.soft_labels.manifest import Manifest
 
@@ -106,6 +107,10 @@ class SoftLabelCache:
         self._checksums.append(table["crc"].to_numpy())
         lists = [table[name].combine_chunks() for name in _COLUMNS]
         self._columns.append([(column.offsets.to_numpy(), column.values.to_numpy()) for column in lists])
+
+    def of(self, batch: Sequence[Example]) -> list[SoftLabels]:
+        """The labels of each example; errors as in `get`."""
+        return [self.get(example.key) for example in batch]
 
     def get(self, key: bytes) -> SoftLabels:
         """The labels of one example, checked against their CRC-32.

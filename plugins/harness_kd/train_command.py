@@ -1,0 +1,179 @@
+"""``harness train-kd``. Heavy imports stay inside the functions that run."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.plugins import Command
+from harness_kd.options import add_data_options, add_option, hide_loading_bars
+from harness_kd.plan import DIVERGENCE_NAMES, SELECTIONS, TrainPlan
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # arXiv 2502.11306 and its author's training scripts; the learning rate is the middle one of the sweep
+    "paper": {
+        "divergence": "soft-cross-entropy",
+        "temperature": 1.0,
+        "learning_rate": 1e-5,
+        "min_learning_rate": 1e-7,
+        "batch_size": 8,
+        "accumulation": 1,
+        "epochs": 3.0,
+        "weight_decay": 0.01,
+        "warmup_steps": 0,
+        "max_grad_norm": 1.0,
+        "max_length": 1024,
+        "max_prompt_length": 512,
+        "overlong": "drop",
+        "seed": 10,
+    }
+}
+
+
+def _ratios(text: str) -> tuple[float, ...]:
+    try:
+        ratios = tuple(dict.fromkeys(float(part) for part in text.split(",")))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 0.1,1,10") from None
+    return ratios
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    add_option(parser, "student", "model folder or hub name to train", metavar="PATH")
+    add_option(
+        parser, "teacher", "model to learn from; self: the student's own finetuned twin", metavar="PATH"
+    )
+    add_option(parser, "output", "folder of the trained model", metavar="DIR")
+    parser.add_argument(
+        "--kd-ratio",
+        type=_ratios,
+        default=(0.0,),
+        metavar="R[,R...]",
+        help="weight of distillation relative to the hard labels; several: a student for each (default: 0)",
+    )
+    parser.add_argument(
+        "--preset",
+        choices=sorted(PRESETS),
+        help="the settings of arXiv 2502.11306; options given beside it win",
+    )
+    add_option(parser, "divergence", "distillation loss", choices=DIVERGENCE_NAMES)
+    add_option(parser, "label_smoothing", "on the hard labels")
+    add_option(parser, "soft_labels", "cache folder (default: soft-labels/ beside the output)", metavar="DIR")
+    add_option(parser, "online_teacher", "ask the teacher at every step; no soft labels are stored")
+    add_data_options(parser)
+    _add_optimizer_options(parser)
+    _add_lora_options(parser)
+    _add_evaluation_options(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check everything, print the plan, write nothing"
+    )
+
+
+def _add_optimizer_options(parser: ArgumentParser) -> None:
+    add_option(parser, "epochs", "passes over the data")
+    add_option(parser, "learning_rate", "peak of the cosine schedule")
+    add_option(parser, "min_learning_rate", "where the cosine schedule ends")
+    add_option(parser, "warmup_steps", "steps of linear warm-up")
+    add_option(parser, "weight_decay", "of AdamW")
+    add_option(parser, "batch_size", "rows per micro-batch and process")
+    add_option(parser, "accumulation", "micro-batches per step")
+    add_option(parser, "max_grad_norm", "gradient clipping; 0 for none")
+    add_option(parser, "packing", "join examples into full rows, each seeing only itself")
+    add_option(parser, "bf16", "autocast to bfloat16")
+    add_option(parser, "gradient_checkpointing", "recompute activations in the backward pass")
+    add_option(parser, "dev", "data to choose a checkpoint on", metavar="PATH_OR_NAME")
+    add_option(parser, "select", "the last checkpoint, or the best epoch on --dev", choices=SELECTIONS)
+    add_option(parser, "report_to", "wandb, tensorboard, trackio: the Trainer's reporting, comma-separated")
+    add_option(parser, "checkpoint_steps", "steps between checkpoints; 0: five per run")
+    add_option(parser, "seed", "of data order and dropout")
+
+
+def _add_lora_options(parser: ArgumentParser) -> None:
+    add_option(parser, "lora_rank", "rank of a low-rank adapter (peft); 0 trains all weights")
+    add_option(parser, "lora_alpha", "scale of the adapter, over its rank")
+    add_option(parser, "lora_dropout", "on the adapter's input")
+    add_option(
+        parser, "lora_targets", "linear modules, comma-separated, or all-linear; empty: peft's own choice"
+    )
+    add_option(parser, "keep_adapter", "save the adapter alone; without this it is merged")
+
+
+def _add_evaluation_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--then-eval",
+        action="store_true",
+        help="also train the plain-finetuned twin, evaluate both, and add them to a leaderboard",
+    )
+    parser.add_argument("--tasks", help="of lm-eval, comma-separated (default: those of the data)")
+    parser.add_argument(
+        "--board", type=Path, metavar="FILE", help="specification of the leaderboard to add to (NAME.json)"
+    )
+    parser.add_argument("--eval-limit", type=int, metavar="N", help="documents per task; for trials")
+    parser.add_argument("--eval-batch-size", type=int, default=16, help="prompts at once (default: 16)")
+    parser.add_argument(
+        "--eval-metadata",
+        type=json.loads,
+        default={},
+        metavar="JSON",
+        help="options of the tasks and metrics",
+    )
+
+
+def plan_of(arguments: Namespace) -> TrainPlan:
+    """The plan of the first ratio: options as given, then the preset's, then the defaults."""
+    names = [field.name for field in dataclasses.fields(TrainPlan) if field.name != "kd_ratio"]
+    given = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
+    return TrainPlan(**{**PRESETS.get(arguments.preset, {}), **given, "kd_ratio": arguments.kd_ratio[0]})
+
+
+def _run(arguments: Namespace) -> int:
+    from harness_kd.study import SELF, Evaluation, default_tasks, sft_twin, students, then_eval, train_all
+
+    plan, ratios = plan_of(arguments), arguments.kd_ratio
+    runs = students(plan, ratios)  # a wrong ratio shows before anything is trained
+    if plan.teacher == SELF and not any(ratios):
+        raise HarnessError(
+            "--teacher self teaches nothing at --kd-ratio 0", "Give a ratio, such as --kd-ratio 1."
+        )
+    if plan.teacher is not None and not any(ratios):
+        raise HarnessError(
+            "--teacher without --kd-ratio", "Give a ratio, such as --kd-ratio 1, or leave the teacher out."
+        )
+    hide_loading_bars()
+    if arguments.dry_run:
+        from harness_kd.estimate import describe
+        from harness_kd.train import prepare
+
+        planned = {"finetuned twin": sft_twin(plan)} if plan.teacher == SELF or arguments.then_eval else {}
+        planned |= {} if plan.teacher == SELF else runs
+        for label, run in planned.items():
+            print(f"{label}\n{describe(prepare(run))}\n" if len(planned) > 1 else describe(prepare(run)))
+        return 0
+    if arguments.then_eval:
+        tasks = tuple(arguments.tasks.split(",")) if arguments.tasks else default_tasks(plan.data)
+        evaluation = Evaluation(
+            tasks=tasks,
+            board=arguments.board,
+            limit=arguments.eval_limit,
+            batch_size=arguments.eval_batch_size,
+            metadata=arguments.eval_metadata,
+        )
+        for board in then_eval(plan, ratios, evaluation):
+            print(f"{board.read_text('utf-8')}\n{board}")
+        return 0
+    for folder in train_all(plan, ratios, say=lambda _: None).values():
+        print(folder)
+    return 0
+
+
+TRAIN_KD = Command(
+    name="train-kd",
+    help="finetune a model, with or without distillation from a teacher",
+    add_arguments=_add_arguments,
+    run=_run,
+)
