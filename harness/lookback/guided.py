@@ -111,7 +111,7 @@ def guided(
     prompt, context = passage
     n_context = Passage(prompt, [0], context).n_context
     generator = torch.Generator(device_of(model)).manual_seed(seed)
-    cache = DynamicCache(config=model.config)
+    cache = DynamicCache()  # made without the configuration it drops no key outside a sliding window
     ids = torch.tensor([list(prompt)], device=device_of(model))
     model.base_model(input_ids=ids[:, :-1], past_key_values=cache, use_cache=True)
     response: list[int] = []

@@ -98,6 +98,33 @@ def test_cold_guidance_is_greedy_decoding(student, passages) -> None:
         assert ids == expected
 
 
+def test_a_prompt_longer_than_a_sliding_window() -> None:
+    """The chosen chunk is again that of the checked extraction, and decoding that of the model itself."""
+    from transformers import MistralConfig, MistralForCausalLM
+
+    torch.manual_seed(0)
+    sizes = dict(vocab_size=99, hidden_size=32, intermediate_size=64, num_hidden_layers=2)
+    heads = dict(num_attention_heads=4, num_key_value_heads=2, sliding_window=8)
+    model = MistralForCausalLM(
+        MistralConfig(**sizes, **heads, initializer_range=0.5, eos_token_id=None)
+    ).eval()
+    weight = np.random.default_rng(0).normal(size=(2, 4))
+    prompt, context = list(range(3, 40)), 33
+
+    def run(sign: int, length: int, temperature: float) -> list[int]:
+        classifier = Classifier(weight=sign * weight, bias=0.0)
+        guidance = Guidance(max_new_tokens=length, candidates=4, chunk=4, temperature=temperature)
+        return guided(model, classifier, (prompt, context), guidance, ended=no_end, seed=0)
+
+    def score(ids: list[int]) -> float:
+        (ratios,) = lookback_ratios(model, [Passage(prompt, ids, context)])
+        return float(ratios.mean(0).reshape(-1) @ weight.reshape(-1))
+
+    greedy = model.generate(torch.tensor([prompt]), max_new_tokens=20, do_sample=False)
+    assert run(1, 20, 1e-4) == greedy[0, len(prompt) :].tolist()
+    assert score(run(1, 4, 1.0)) > score(run(-1, 4, 1.0))
+
+
 def test_the_seed_decides_and_stop_strings_end(student, passages) -> None:
     _, classifier = shipped_for(student.model.config)
     stop = ends_with(student.tokenizer, ["."])
