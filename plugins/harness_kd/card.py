@@ -29,7 +29,8 @@ def model_card(
     facts = {
         "student": f"{plan.student} (sha256 {identity['student_sha256'][:16]})",
         "teacher": plan.teacher if distilled else "none",
-        "soft labels": f"top {plan.top_k}, sha256 {identity['soft_labels_sha256'][:16]}"
+        "soft labels": f"top {plan.top_k}{f' and {plan.tail_draws} draws' if plan.tail_draws else ''}, "
+        f"sha256 {identity['soft_labels_sha256'][:16]}"
         if distilled
         else "none",
         "data": f"{plan.data} (sha256 {identity['data_sha256'][:16]})",

@@ -19,8 +19,8 @@ def label_bytes(prepared: Prepared) -> int:
     manifest = prepared.manifest
     if manifest is None:
         return 0
-    kept = min(manifest.top_k, manifest.vocabulary_size)
-    ranges = -(-manifest.vocabulary_size // RANGE) * (1 if manifest.top_k < 256 else 2)
+    kept = min(manifest.most_entries, manifest.vocabulary_size)
+    ranges = -(-manifest.vocabulary_size // RANGE) * (1 if manifest.most_entries < 256 else 2)
     per_token = (
         kept * (2 + (2 if manifest.label_dtype == "float16" else 4))
         + ranges

@@ -39,6 +39,9 @@ def add_data_options(parser: ArgumentParser) -> None:
     add_option(parser, "overlong", "what to do with longer rows", choices=OVERLONG)
     add_option(parser, "top_k", "teacher entries kept per token, at most")
     add_option(parser, "max_tail", "keep fewer entries once the mass outside them is at most this")
+    add_option(
+        parser, "tail_draws", "unbiased labels: draws that stand for the mass outside the kept entries"
+    )
     add_option(parser, "temperature", "temperature of the distillation loss")
 
 

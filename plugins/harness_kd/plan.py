@@ -11,7 +11,8 @@ from harness.errors import HarnessError
 OVERLONG = ("drop", "truncate")
 DEFAULT_TEMPERATURES = (1.0, 1.5, 2.0, 4.0)
 DIVERGENCE_NAMES = ("forward-kl", "soft-cross-entropy", "reverse-kl", "jensen-shannon")
-
+_LINEAR = ("forward-kl", "soft-cross-entropy")
+"""Divergences whose gradient is linear in the teacher's probabilities."""
 SELECTIONS = ("last", "dev-loss", "rougeL")
 REPORTERS = ("none", "wandb", "tensorboard", "trackio")
 _ABOVE_ZERO = (
@@ -62,6 +63,9 @@ class TrainPlan:
     max_tail: float = 0.0
     """In [0, 1): keep fewer than ``top_k`` entries once the mass outside them is at most this; 0 keeps all
     ``top_k``."""
+    tail_draws: int = 0
+    """Unbiased labels: draws from the mass outside the kept entries, in place of one bucket for it; then ``top_k`` may be 0, and
+    ``temperature`` is 1."""
     soft_labels: str | None = None
     """Cache folder; None: ``soft-labels/<fingerprint>`` beside ``output``, shared by runs with the same
     teacher."""
@@ -155,8 +159,14 @@ class TrainPlan:
             problems.append("online_teacher needs kd_ratio above 0, and no soft_labels folder")
         if self.kd_ratio > 0 and self.teacher is None:
             problems.append("kd_ratio above 0 needs a teacher")
-        if not 1 <= self.top_k < 65_536:
-            problems.append(f"top_k must be in [1, 65535], got {self.top_k}")
+        if not (0 if self.tail_draws else 1) <= self.top_k < 65_536:
+            problems.append(f"top_k must be in [1, 65535], or 0 with tail_draws, got {self.top_k}")
+        if not 0 <= self.tail_draws < 65_536:
+            problems.append(f"tail_draws must be in [0, 65535], got {self.tail_draws}")
+        if self.tail_draws and (self.temperature != 1 or self.divergence not in _LINEAR):
+            problems.append(
+                f"tail_draws needs temperature 1 and {' or '.join(_LINEAR)}: any other gradient would be biased"
+            )
         if self.max_prompt_length >= self.max_length:
             problems.append(
                 f"max_prompt_length {self.max_prompt_length} leaves no room in max_length {self.max_length}"
@@ -177,11 +187,19 @@ class TrainPlan:
         )
         fields = {name: value for name, value in asdict(self).items() if name not in paths}
         if self.kd_ratio == 0:  # without distillation these decide nothing
-            fields |= {"divergence": None, "temperature": None, "top_k": None, "max_tail": None}
+            fields |= {
+                "divergence": None,
+                "temperature": None,
+                "top_k": None,
+                "max_tail": None,
+                "tail_draws": None,
+            }
         if self.lora_rank == 0:
             fields |= {name: None for name in fields if name.startswith("lora_")}
         return fields
 
     def temperatures(self) -> tuple[float, ...]:
         """The grid of temperatures to capture: the default one, with this run's."""
+        if self.tail_draws:
+            return (1.0,)
         return tuple(sorted({*DEFAULT_TEMPERATURES, self.temperature}))

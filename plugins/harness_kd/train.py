@@ -114,6 +114,7 @@ def label_manifest(plan: TrainPlan, teacher: ModelSource, tokenizer: PreTrainedT
         temperatures=plan.temperatures(),
         top_k=min(plan.top_k, vocabulary_size(tokenizer)),
         max_tail=plan.max_tail,
+        tail_draws=plan.tail_draws,
         label_dtype="float16",
         teacher_dtype="float32",
     )

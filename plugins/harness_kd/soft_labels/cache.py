@@ -37,7 +37,7 @@ _RECAPTURE = "Delete that file and capture again: only its examples are computed
 
 
 def _schema(manifest: Manifest) -> pa.Schema:
-    counts = pa.uint8() if manifest.top_k < 256 else pa.uint16()
+    counts = pa.uint8() if manifest.most_entries < 256 else pa.uint16()
     log_probs = pa.float16() if manifest.label_dtype == "float16" else pa.float32()
     values = (pa.uint16(), log_probs, counts, pa.float16(), pa.float32())
     lists = [pa.field(name, pa.list_(kind)) for name, kind in zip(_COLUMNS, values, strict=True)]

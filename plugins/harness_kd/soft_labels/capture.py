@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from harness_kd.soft_labels.labels import SoftLabels, pack
 from harness_kd.soft_labels.manifest import Manifest
 from harness_kd.states import decoder_start, padded, response_states
 
+_DRAW_ROWS = 64
 BATCH_TOKENS = 8192
 """Padded tokens of one teacher batch."""
 
@@ -99,8 +101,10 @@ def label_batch(
     hidden = response_states(teacher, inputs)
     head = teacher.get_output_embeddings()  # type: ignore[no-untyped-call]
     rows = max(64, CHUNK_ELEMENTS // manifest.vocabulary_size)
+    uniform = torch.from_numpy(np.concatenate([_uniform(example, manifest.tail_draws) for example in batch]))
     chunks = [
-        label_rows(hidden[start : start + rows], head, manifest) for start in range(0, len(hidden), rows)
+        label_rows(hidden[start : start + rows], head, manifest, uniform[start : start + rows])
+        for start in range(0, len(hidden), rows)
     ]
     ids, log_probs, keep, log_tail, log_z = (
         np.concatenate([chunk[field].cpu().numpy() for chunk in chunks]) for field in range(5)
@@ -114,10 +118,19 @@ def label_batch(
     ]
 
 
+def _uniform(example: Example, draws: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Numbers in [0, 1) for each response token and draw, from the example's content: capturing it again draws the same."""
+    generator = np.random.Generator(np.random.Philox(key=int.from_bytes(example.key[:16])))
+    return generator.random((example.targets, draws))
+
+
 def label_rows(
-    hidden: Tensor, head: nn.Module, manifest: Manifest
+    hidden: Tensor, head: nn.Module, manifest: Manifest, uniform: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Labels of some positions from their hidden states [N, D].
+
+    Args:
+        uniform: float64 [N, draws] in [0, 1); needed if the manifest has draws.
 
     Returns:
         ids int64 [N, K], log-probabilities float32 [N, K], keep bool [N, K], log tail mass float32 [N, G],
@@ -131,6 +144,16 @@ def label_rows(
     if manifest.max_tail > 0:
         before = (values - log_z).exp().cumsum(-1)
         keep[:, 1:] = before[:, :-1] < 1 - manifest.max_tail
+    if manifest.tail_draws and uniform is not None:
+        drawn, log_weights, first = _draw(logits, log_z, ids, keep, uniform.to(logits.device))
+        log_tail = torch.full((len(logits), len(manifest.temperatures)), -torch.inf, device=logits.device)
+        return (
+            torch.cat([ids, drawn], 1),
+            torch.cat([values - log_z, log_weights], 1),
+            torch.cat([keep, first], 1),
+            log_tail,
+            log_z.squeeze(1),
+        )
     if kept == logits.shape[1] and bool(keep.all()):
         log_tail = torch.full((len(logits), len(manifest.temperatures)), -torch.inf, device=logits.device)
     else:
@@ -140,3 +163,37 @@ def label_rows(
             [(rest / t).logsumexp(-1) - (logits / t).logsumexp(-1) for t in manifest.temperatures], -1
         )
     return ids, values - log_z, keep, log_tail, log_z.squeeze(1)
+
+
+def _draw(
+    logits: Tensor, log_z: Tensor, ids: Tensor, keep: Tensor, uniform: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Stratified draws from the mass outside the kept entries.
+
+    A token's expected weight is its probability, so the label's expectation is the whole distribution, and the gradient of the
+    cross-entropy, linear in it, has no bias (Anshumann et al. 2025, arXiv 2503.16870). One draw from each of S equal strata of
+    the mass has less variance than S independent ones.
+
+    Returns:
+        Token ids int64 [N, S], their log weights float32 [N, S], and bool [N, S], False for repeats of a token.
+    """
+    draws = uniform.shape[1]
+    strata = (torch.arange(draws, device=logits.device) + uniform) / draws
+    found, masses = [], []
+    for start in range(
+        0, len(logits), _DRAW_ROWS
+    ):  # double precision: a sum over the vocabulary of small numbers
+        rows = slice(start, start + _DRAW_ROWS)
+        rest = (logits[rows] - log_z[rows]).double().exp()
+        rest.scatter_(1, ids[rows], rest.gather(1, ids[rows]).masked_fill(keep[rows], 0.0))
+        total = rest.cumsum(-1)
+        mass = total[:, -1:]
+        found.append(
+            torch.searchsorted(total, strata[rows] * mass, right=True).clamp_max(logits.shape[1] - 1)
+        )
+        masses.append(mass)
+    drawn, mass = torch.cat(found), torch.cat(masses)
+    times = (drawn[:, :, None] == drawn[:, None, :]).sum(-1)
+    first = torch.ones_like(drawn, dtype=torch.bool)
+    first[:, 1:] = drawn[:, 1:] != drawn[:, :-1]  # strata ascend, so repeats are neighbours
+    return drawn, (times / draws * mass).log().float(), first & (mass > 0)

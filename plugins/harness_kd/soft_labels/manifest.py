@@ -30,13 +30,15 @@ class Manifest:
     temperatures: tuple[float, ...]
     """Grid of temperatures with exact labels; the first is 1."""
     top_k: int
-    """Entries kept per token, at most."""
+    """Entries kept per token with their exact probability, at most; 0 only with draws."""
     max_tail: float
     """Adaptive K: entries are kept until the mass outside them is at most this; 0 keeps always ``top_k``."""
     label_dtype: str
     """``float16`` or ``float32``, of the stored log-probabilities."""
     teacher_dtype: str
     """In which the teacher ran."""
+    tail_draws: int = 0
+    """Unbiased labels: so many draws from the mass outside the kept entries stand for it, in place of one bucket; 0 for none."""
     code_version: int = FORMAT
 
     @property
@@ -44,8 +46,15 @@ class Manifest:
         """Hexadecimal SHA-256 over all that is compared."""
         return sha256_bytes(canonical_json(self._compared()).encode())
 
+    @property
+    def most_entries(self) -> int:
+        """Entries of a token, at most."""
+        return self.top_k + self.tail_draws
+
     def _compared(self) -> dict[str, Any]:
         fields = json.loads(canonical_json(asdict(self)))
+        if not self.tail_draws:  # caches from before there were draws stay what they were
+            del fields["tail_draws"]
         return {name: value for name, value in fields.items() if name not in ("teacher", "teacher_revision")}
 
     def write_or_match(self, folder: Path) -> None:
@@ -62,9 +71,9 @@ class Manifest:
         """Raise a `HarnessError` that names each part in which ``stored`` differs from this manifest."""
         mine, theirs = self._compared(), stored._compared()
         problems = [
-            f"{folder}: {name.replace('_', ' ')} is {theirs[name]}, this run needs {mine[name]}"
-            for name in mine
-            if mine[name] != theirs[name]
+            f"{folder}: {name.replace('_', ' ')} is {theirs.get(name, 0)}, this run needs {mine.get(name, 0)}"
+            for name in sorted({*mine, *theirs})
+            if mine.get(name) != theirs.get(name)
         ]
         HarnessError.raise_for(
             problems, "Choose another --soft-labels folder, or the options it was captured with."
