@@ -9,6 +9,7 @@ from typing import Any
 from harness.errors import HarnessError
 
 OVERLONG = ("drop", "truncate")
+ENGINES = ("transformers", "vllm")
 DEFAULT_TEMPERATURES = (1.0, 1.5, 2.0, 4.0)
 DIVERGENCE_NAMES = ("forward-kl", "soft-cross-entropy", "reverse-kl", "jensen-shannon")
 _LINEAR = ("forward-kl", "soft-cross-entropy")
@@ -69,6 +70,8 @@ class TrainPlan:
     soft_labels: str | None = None
     """Cache folder; None: ``soft-labels/<fingerprint>`` beside ``output``, shared by runs with the same
     teacher."""
+    engine: str = "transformers"
+    """What captures the labels: one of `ENGINES`. vLLM has them at temperature 1 alone."""
     online_teacher: bool = False
     """Ask the teacher at every step instead of capturing its labels first: no cache, a forward pass more per step."""
     epochs: float = 3.0
@@ -155,6 +158,12 @@ class TrainPlan:
             problems.append(f"select must be one of {', '.join(SELECTIONS)}, got {self.select!r}")
         if (self.select == "last") != (self.dev is None):
             problems.append("dev data and select (dev-loss or rougeL) go together")
+        if self.engine not in ENGINES:
+            problems.append(f"engine must be one of {', '.join(ENGINES)}, got {self.engine!r}")
+        if self.engine == "vllm" and (self.temperature != 1 or self.tail_draws or self.online_teacher):
+            problems.append(
+                "engine vllm has neither temperatures but 1, nor tail_draws, nor an online_teacher"
+            )
         if self.online_teacher and (self.kd_ratio == 0 or self.soft_labels is not None):
             problems.append("online_teacher needs kd_ratio above 0, and no soft_labels folder")
         if self.kd_ratio > 0 and self.teacher is None:
@@ -193,6 +202,7 @@ class TrainPlan:
                 "top_k": None,
                 "max_tail": None,
                 "tail_draws": None,
+                "engine": None,
             }
         if self.lora_rank == 0:
             fields |= {name: None for name in fields if name.startswith("lora_")}
@@ -200,6 +210,6 @@ class TrainPlan:
 
     def temperatures(self) -> tuple[float, ...]:
         """The grid of temperatures to capture: the default one, with this run's."""
-        if self.tail_draws:
+        if self.tail_draws or self.engine == "vllm":
             return (1.0,)
         return tuple(sorted({*DEFAULT_TEMPERATURES, self.temperature}))

@@ -116,7 +116,7 @@ def label_manifest(plan: TrainPlan, teacher: ModelSource, tokenizer: PreTrainedT
         max_tail=plan.max_tail,
         tail_draws=plan.tail_draws,
         label_dtype="float16",
-        teacher_dtype="float32",
+        teacher_dtype="vllm" if plan.engine == "vllm" else "float32",
     )
 
 
@@ -155,6 +155,10 @@ def capture_labels(prepared: Prepared) -> int:
     teacher, manifest, folder = prepared.teacher, prepared.manifest, prepared.labels_folder
     if teacher is None or manifest is None or folder is None:
         return 0
+    if prepared.plan.engine == "vllm":
+        from harness_kd.soft_labels.vllm import capture_with_vllm
+
+        return capture_with_vllm(teacher, prepared.data.examples, folder, manifest)
     if not folder.exists():
         require_room(prepared, label_bytes(prepared))
     return capture(
