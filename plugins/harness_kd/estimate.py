@@ -27,7 +27,7 @@ def label_bytes(prepared: Prepared) -> int:
         + 2 * len(manifest.temperatures)
         + 4
     )
-    return prepared.data.target_tokens * per_token + 64 * len(prepared.data.examples)
+    return prepared.labelled.target_tokens * per_token + 64 * len(prepared.labelled.examples)
 
 
 def describe_labels(prepared: Prepared) -> str:
@@ -35,7 +35,7 @@ def describe_labels(prepared: Prepared) -> str:
     if prepared.plan.online_teacher:
         return "soft labels    none stored: the teacher runs at every step"
     needed = label_bytes(prepared)
-    tokens = prepared.data.target_tokens
+    tokens = prepared.labelled.target_tokens
     size = f"{_size(needed)} at most ({needed / tokens:.0f} bytes per token)"
     return f"soft labels    {size}, {prepared.labels_folder}"
 

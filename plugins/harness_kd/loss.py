@@ -31,6 +31,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from harness_kd.divergences import DIVERGENCES, LOG_FLOOR
+from harness_kd.uld import ULD, uld_gradient
 
 IGNORE_INDEX = -100
 CHUNK_ELEMENTS = 1 << 26
@@ -48,7 +49,7 @@ class LossSettings:
     """T > 0. The divergence is scaled by T^2, so its gradient keeps its size (Hinton et al. 2015, section
     2)."""
     divergence: str = "forward-kl"
-    """A key of `harness_kd.divergences.DIVERGENCES`."""
+    """A key of `harness_kd.divergences.DIVERGENCES`, or `harness_kd.uld.ULD`."""
     label_smoothing: float = 0.0
     """e in [0, 1): the hard label becomes (1 - e) onehot + e / V (Szegedy et al. 2016, arXiv 1512.00567,
     section 7)."""
@@ -219,7 +220,13 @@ def _loss_and_logit_gradient(
     hard = logits.gather(1, labels[:, None])
     if smoothing:
         hard = (1 - smoothing) * hard + smoothing * logits.mean(-1, keepdim=True)
-    if targets is None:
+    if targets is not None and settings.divergence == ULD:
+        q, log_z = _softmax_in_place(logits, torch.ones_like(scale))
+        grad, divergence = uld_gradient(
+            q, targets.log_probs, targets.log_tail, ce_weight=(1 - a) * scale, weight=a * scale
+        )
+        cross_entropy = (log_z - hard).sum()
+    elif targets is None:
         grad, log_z = _softmax_in_place(logits, (1 - a) * scale)
         cross_entropy, divergence = (log_z - hard).sum(), torch.zeros_like(scale)
     elif settings.temperature == 1.0:

@@ -127,5 +127,6 @@ def require_same_vocabulary(teacher: PreTrainedTokenizerBase, student: PreTraine
         f"different vocabularies: the teacher has {len(of_teacher)} tokens, the student {len(of_student)} "
         f"(hash {vocabulary_hash(teacher)[:12]} against {vocabulary_hash(student)[:12]}), "
         f"first difference at id {index} ({token!r})",
-        "Choose a teacher of the student's family, or train on texts that the teacher wrote.",
+        "Choose a teacher of the student's family; or --divergence uld, which compares ranks in place of tokens; or train on texts "
+        "that the teacher wrote (harness soft-labels generate).",
     )

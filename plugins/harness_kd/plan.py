@@ -11,7 +11,7 @@ from harness.errors import HarnessError
 OVERLONG = ("drop", "truncate")
 ENGINES = ("transformers", "vllm")
 DEFAULT_TEMPERATURES = (1.0, 1.5, 2.0, 4.0)
-DIVERGENCE_NAMES = ("forward-kl", "soft-cross-entropy", "reverse-kl", "jensen-shannon")
+DIVERGENCE_NAMES = ("forward-kl", "soft-cross-entropy", "reverse-kl", "jensen-shannon", "uld")
 _LINEAR = ("forward-kl", "soft-cross-entropy")
 """Divergences whose gradient is linear in the teacher's probabilities."""
 SELECTIONS = ("last", "dev-loss", "rougeL")
@@ -158,6 +158,10 @@ class TrainPlan:
             problems.append(f"select must be one of {', '.join(SELECTIONS)}, got {self.select!r}")
         if (self.select == "last") != (self.dev is None):
             problems.append("dev data and select (dev-loss or rougeL) go together")
+        if self.divergence == "uld" and (self.temperature != 1 or self.tail_draws or self.online_teacher):
+            problems.append(
+                "divergence uld has neither temperatures but 1, nor tail_draws, nor an online_teacher"
+            )
         if self.engine not in ENGINES:
             problems.append(f"engine must be one of {', '.join(ENGINES)}, got {self.engine!r}")
         if self.engine == "vllm" and (self.temperature != 1 or self.tail_draws or self.online_teacher):

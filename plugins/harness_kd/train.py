@@ -39,6 +39,13 @@ class Prepared:
     data: TokenizedData
     dev: TokenizedData | None
     manifest: Manifest | None
+    teacher_data: TokenizedData | None = None
+    """The rows in the teacher's tokens, in the order of ``data``, where its tokenizer is another."""
+
+    @property
+    def labelled(self) -> TokenizedData:
+        """What the teacher reads."""
+        return self.data if self.teacher_data is None else self.teacher_data
 
     @property
     def labels_folder(self) -> Path | None:
@@ -79,8 +86,9 @@ def prepare(plan: TrainPlan) -> Prepared:
     teacher = manifest = None
     if plan.kd_ratio > 0 and plan.teacher is not None:
         teacher = ModelSource.find(plan.teacher, role="teacher")
-        require_same_vocabulary(teacher.tokenizer(), tokenizer)
-        manifest = label_manifest(plan, teacher, tokenizer)
+        if plan.divergence != "uld":
+            require_same_vocabulary(teacher.tokenizer(), tokenizer)
+        manifest = label_manifest(plan, teacher, teacher.tokenizer())
 
     def read(source: str) -> TokenizedData:
         return tokenize_rows(
@@ -92,12 +100,25 @@ def prepare(plan: TrainPlan) -> Prepared:
             encoder_decoder=student.encoder_decoder,
         )
 
+    data = read(plan.data)
+    teacher_data = None
+    if teacher is not None and plan.divergence == "uld":
+        rows = load_rows(plan.data)
+        teacher_data = tokenize_rows(
+            [rows[number] for number in data.kept],
+            teacher.tokenizer(),
+            max_length=plan.max_length,
+            max_prompt_length=plan.max_prompt_length,
+            overlong="truncate",  # a row that the student reads must have its place
+            encoder_decoder=teacher.encoder_decoder,
+        )
     return Prepared(
         plan=plan,
         student=student,
         teacher=teacher,
         tokenizer=tokenizer,
-        data=read(plan.data),
+        data=data,
+        teacher_data=teacher_data,
         dev=None if plan.dev is None else read(plan.dev),
         manifest=manifest,
     )
@@ -158,12 +179,12 @@ def capture_labels(prepared: Prepared) -> int:
     if prepared.plan.engine == "vllm":
         from harness_kd.soft_labels.vllm import capture_with_vllm
 
-        return capture_with_vllm(teacher, prepared.data.examples, folder, manifest)
+        return capture_with_vllm(teacher, prepared.labelled.examples, folder, manifest)
     if not folder.exists():
         require_room(prepared, label_bytes(prepared))
     return capture(
         lambda: teacher.model(dtype=manifest.teacher_dtype),
-        prepared.data.examples,
+        prepared.labelled.examples,
         folder,
         manifest,
         rank=int(os.environ.get("RANK", "0")),
@@ -185,7 +206,13 @@ def _labels(prepared: Prepared) -> LabelSource | None:
     PartialState().wait_for_everyone()
     if prepared.manifest is None or prepared.labels_folder is None:
         return None
-    return SoftLabelCache(prepared.labels_folder, prepared.manifest)
+    cache = SoftLabelCache(prepared.labels_folder, prepared.manifest)
+    if prepared.teacher_data is None:
+        return cache
+    from harness_kd.soft_labels.ranked import RankedLabels
+
+    pairs = zip(prepared.data.examples, prepared.teacher_data.examples, strict=True)
+    return RankedLabels(cache, {example.key: other for example, other in pairs})
 
 
 def require_room(prepared: Prepared, needed: int) -> None:

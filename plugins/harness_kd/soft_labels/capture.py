@@ -137,9 +137,10 @@ def label_rows(
         log-normaliser float32 [N].
     """
     logits = head(hidden)[:, : manifest.vocabulary_size].float()
-    kept = min(manifest.top_k, logits.shape[1])
-    values, ids = logits.topk(kept, -1)
-    log_z = logits.logsumexp(-1, keepdim=True)
+    values, ids = logits.topk(min(manifest.top_k, logits.shape[1]), -1)
+    peak = values[:, :1] if values.shape[1] else logits.amax(-1, keepdim=True)
+    mass = (logits - peak).exp_()
+    log_z = mass.sum(-1, keepdim=True).log_() + peak
     keep = torch.ones_like(values, dtype=torch.bool)
     if manifest.max_tail > 0:
         before = (values - log_z).exp().cumsum(-1)
@@ -154,15 +155,41 @@ def label_rows(
             log_tail,
             log_z.squeeze(1),
         )
-    if kept == logits.shape[1] and bool(keep.all()):
-        log_tail = torch.full((len(logits), len(manifest.temperatures)), -torch.inf, device=logits.device)
-    else:
-        # summing the tail itself, not 1 - kept mass, which cancels where the teacher is sure
-        rest = logits.scatter(1, ids, values.masked_fill(keep, -torch.inf))
-        log_tail = torch.stack(
-            [(rest / t).logsumexp(-1) - (logits / t).logsumexp(-1) for t in manifest.temperatures], -1
-        )
-    return ids, values - log_z, keep, log_tail, log_z.squeeze(1)
+    # summing the tail itself, not 1 - kept mass, which cancels where the teacher is sure
+    mass.scatter_(1, ids, (values - peak).exp().masked_fill(keep, 0.0))
+    return (
+        ids,
+        values - log_z,
+        keep,
+        _log_tails(mass, values - peak, keep, manifest.temperatures),
+        log_z.squeeze(1),
+    )
+
+
+def _log_tails(mass: Tensor, kept: Tensor, keep: Tensor, temperatures: Sequence[float]) -> Tensor:
+    """Log of the share outside the kept entries at each temperature, float32 [N, G].
+
+    Args:
+        mass: float32 [N, V], exp(logit - peak) outside the kept entries, 0 on them; overwritten.
+        kept: float32 [N, K], logit - peak of the entries.
+        keep: bool [N, K].
+
+    At temperature T the mass is its T-th root. Square roots in place give 2, 4, ... at the cost of a pass each: a softmax over
+    the vocabulary for each temperature would take longer than the output head.
+    """
+    tails: dict[float, Tensor] = {}
+    root = 1.0
+    for t in sorted(temperatures, key=lambda t: (t in (1.0, 2.0, 4.0, 8.0), t)):
+        if t in (1.0, 2.0, 4.0, 8.0):
+            while root < t:
+                mass.sqrt_()
+                root *= 2
+            rest = mass.sum(-1)
+        else:
+            rest = mass.pow(1 / t).sum(-1)
+        inside = (kept / t).exp().masked_fill(~keep, 0.0).sum(-1)
+        tails[t] = rest.log() - (rest + inside).log()
+    return torch.stack([tails[t] for t in temperatures], -1)
 
 
 def _draw(
