@@ -1,7 +1,8 @@
 """What capturing and reading soft labels cost beside the work that they serve.
 
-1. Capture (top 64, four temperatures, written to disk) against a plain pass of the same teacher over the same batches, whose logits
-   of the response rows are computed and thrown away, in the same chunks. In turns, medians of paired ratios, processor seconds.
+1. Capture (top 64, four temperatures, written to disk) against two plain passes of the same teacher over the same batches:
+   the model's own forward, logits of all positions at once; and one as lean as capture itself, logits of the response rows alone,
+   in the same chunks, thrown away. In turns, medians of paired ratios, processor seconds.
 2. Reading: tokens per second from a cache in random order, checked and decoded by the trainer's own collator, against the target
    tokens per second of training a student on them.
 3. Many examples: synthetic labels of --examples examples of 8 tokens written, opened, and read at random, with the peak memory of
@@ -35,9 +36,21 @@ from memory import PeakMemory
 from transformers import LlamaConfig, LlamaForCausalLM
 
 PRESETS = {
-    "13b": dict(hidden=5120, layers=40, heads=40, intermediate=13824, vocabulary=32000, rows=64, length=1024)
+    "13b": dict(
+        hidden=5120,
+        layers=40,
+        heads=40,
+        kv_heads=40,
+        intermediate=13824,
+        vocabulary=32000,
+        rows=64,
+        length=1024,
+    )
 }
-SIZES = dict(hidden=896, layers=12, heads=14, intermediate=4864, vocabulary=151_936, rows=16, length=256)
+SIZES = dict(
+    hidden=896, layers=24, heads=14, kv_heads=2, intermediate=4864, vocabulary=151_936, rows=16, length=256
+)
+"""Qwen2.5-0.5B's, the smallest model with that vocabulary that anyone distils from."""
 BLOCK = 2000
 """Examples written at once."""
 
@@ -74,23 +87,27 @@ def capture_and_read(arguments: argparse.Namespace, folder: Path) -> None:
     """Parts 1 and 2."""
     clock = time.process_time if arguments.device == "cpu" else time.perf_counter
     model, examples = make_model(arguments), make_examples(arguments)
-    plain, captured = [], []
+    passes = {
+        "forward": lambda _: forward(model, examples, arguments),
+        "lean": lambda _: lean(model, examples, arguments),
+        "capture": lambda turn: capture(lambda: model, examples, folder / str(turn), manifest(arguments)),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in passes}
     for turn in range(arguments.rounds + 1):
-        for name in ("plain", "capture")[:: 1 if turn % 2 else -1]:
+        for name, run in list(passes.items())[:: 1 if turn % 2 else -1]:
             started = clock()
-            if name == "plain":
-                forward(model, examples, arguments)
-            else:
-                capture(lambda: model, examples, folder / str(turn), manifest(arguments))
+            run(turn)
             if turn:
-                (plain if name == "plain" else captured).append(clock() - started)
+                seconds[name].append(clock() - started)
     targets = sum(example.targets for example in examples)
-    ratio = median(a / b for a, b in zip(captured, plain, strict=True))
     size = sum(file.stat().st_size for file in label_files(folder / "1")) / targets
-    print(
-        f"capture: {ratio:.3f} times a plain pass ({median(captured):.2f} s against {median(plain):.2f} s), "
-        f"{size:.0f} bytes per token"
-    )
+    print(f"capture: {median(seconds['capture']):.2f} s, {size:.0f} bytes per token")
+    for name, what in (
+        ("forward", "the model's own forward"),
+        ("lean", "a pass with the response rows' logits in chunks"),
+    ):
+        ratio = median(a / b for a, b in zip(seconds["capture"], seconds[name], strict=True))
+        print(f"  {ratio:.3f} times {what} ({median(seconds[name]):.2f} s)")
 
     collate = Collator(SoftLabelCache(folder / "1", manifest(arguments)))
     rng = np.random.default_rng(0)
@@ -128,7 +145,16 @@ def train_step(model: Any, inputs: dict[str, torch.Tensor], arguments: argparse.
 
 @torch.inference_mode()
 def forward(model: Any, examples: list[Example], arguments: argparse.Namespace) -> None:
-    """The teacher over the same batches, logits of the response rows computed in the same chunks and dropped."""
+    """The teacher's own forward over the same batches."""
+    for batch in length_buckets(examples):
+        inputs = {name: tensor.to(arguments.device) for name, tensor in padded(batch).items()}
+        inputs.pop("labels", None)
+        model(**inputs, use_cache=False).logits[0, 0, 0].item()
+
+
+@torch.inference_mode()
+def lean(model: Any, examples: list[Example], arguments: argparse.Namespace) -> None:
+    """The same with the logits of the response rows computed in capture's chunks and dropped."""
     rows = max(64, CHUNK_ELEMENTS // arguments.vocabulary)
     for batch in length_buckets(examples):
         inputs = {name: tensor.to(arguments.device) for name, tensor in padded(batch).items()}
@@ -145,6 +171,7 @@ def make_model(arguments: argparse.Namespace) -> Any:
         intermediate_size=arguments.intermediate,
         num_hidden_layers=arguments.layers,
         num_attention_heads=arguments.heads,
+        num_key_value_heads=arguments.kv_heads,
         max_position_embeddings=arguments.length,
     )
     with torch.device(arguments.device):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from math import frexp
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from harness_kd.soft_labels.manifest import Manifest
 from harness_kd.states import decoder_start, padded, response_states
 
 _DRAW_ROWS = 64
+_BUFFER_ELEMENTS = 1 << 18
 BATCH_TOKENS = 8192
 """Padded tokens of one teacher batch."""
 
@@ -138,58 +140,71 @@ def label_rows(
     """
     logits = head(hidden)[:, : manifest.vocabulary_size].float()
     values, ids = logits.topk(min(manifest.top_k, logits.shape[1]), -1)
-    peak = values[:, :1] if values.shape[1] else logits.amax(-1, keepdim=True)
-    mass = (logits - peak).exp_()
-    log_z = mass.sum(-1, keepdim=True).log_() + peak
-    keep = torch.ones_like(values, dtype=torch.bool)
-    if manifest.max_tail > 0:
-        before = (values - log_z).exp().cumsum(-1)
-        keep[:, 1:] = before[:, :-1] < 1 - manifest.max_tail
     if manifest.tail_draws and uniform is not None:
+        log_z = logits.logsumexp(-1, keepdim=True)
+        log_probs = values - log_z
+        keep = _kept(log_probs, manifest.max_tail)
         drawn, log_weights, first = _draw(logits, log_z, ids, keep, uniform.to(logits.device))
         log_tail = torch.full((len(logits), len(manifest.temperatures)), -torch.inf, device=logits.device)
         return (
             torch.cat([ids, drawn], 1),
-            torch.cat([values - log_z, log_weights], 1),
+            torch.cat([log_probs, log_weights], 1),
             torch.cat([keep, first], 1),
             log_tail,
             log_z.squeeze(1),
         )
+    peak = values[:, :1]
+    kept = values - peak
     # summing the tail itself, not 1 - kept mass, which cancels where the teacher is sure
-    mass.scatter_(1, ids, (values - peak).exp().masked_fill(keep, 0.0))
-    return (
-        ids,
-        values - log_z,
-        keep,
-        _log_tails(mass, values - peak, keep, manifest.temperatures),
-        log_z.squeeze(1),
-    )
+    temperatures = torch.tensor(manifest.temperatures, dtype=torch.float32, device=logits.device)
+    rest = _tail_masses(logits, peak, ids, (1.0, *manifest.temperatures))
+    log_mass = (rest[:, :1] + kept.exp().sum(-1, keepdim=True)).log_()
+    keep = _kept(kept - log_mass, manifest.max_tail)
+    scaled = (kept[:, :, None] / temperatures).exp_()
+    tail = rest[:, 1:] + scaled.masked_fill(keep[:, :, None], 0.0).sum(1)
+    log_tail = tail.log() - (tail + scaled.masked_fill(~keep[:, :, None], 0.0).sum(1)).log_()
+    return ids, kept - log_mass, keep, log_tail, (log_mass + peak).squeeze(1)
 
 
-def _log_tails(mass: Tensor, kept: Tensor, keep: Tensor, temperatures: Sequence[float]) -> Tensor:
-    """Log of the share outside the kept entries at each temperature, float32 [N, G].
+def _kept(log_probs: Tensor, max_tail: float) -> Tensor:
+    """Which of the descending entries [N, K] are kept: those before whose end more than ``max_tail`` is left; bool [N, K]."""
+    keep = torch.ones_like(log_probs, dtype=torch.bool)
+    if max_tail > 0:
+        keep[:, 1:] = log_probs.exp().cumsum(-1)[:, :-1] < 1 - max_tail
+    return keep
+
+
+def _tail_masses(logits: Tensor, peak: Tensor, ids: Tensor, temperatures: Sequence[float]) -> Tensor:
+    """Sums over the vocabulary outside ``ids`` of exp((logit - peak) / T), float32 [N, G].
+
+    On a CPU through a buffer that stays in its cache, and by squaring where one temperature is twice another: a softmax over
+    fresh [N, V] for each would take longer than the output head.
 
     Args:
-        mass: float32 [N, V], exp(logit - peak) outside the kept entries, 0 on them; overwritten.
-        kept: float32 [N, K], logit - peak of the entries.
-        keep: bool [N, K].
-
-    At temperature T the mass is its T-th root. Square roots in place give 2, 4, ... at the cost of a pass each: a softmax over
-    the vocabulary for each temperature would take longer than the output head.
+        logits: float32 [N, V].
+        peak: float32 [N, 1].
+        ids: int64 [N, K].
     """
-    tails: dict[float, Tensor] = {}
-    root = 1.0
-    for t in sorted(temperatures, key=lambda t: (t in (1.0, 2.0, 4.0, 8.0), t)):
-        if t in (1.0, 2.0, 4.0, 8.0):
-            while root < t:
-                mass.sqrt_()
-                root *= 2
-            rest = mass.sum(-1)
-        else:
-            rest = mass.pow(1 / t).sum(-1)
-        inside = (kept / t).exp().masked_fill(~keep, 0.0).sum(-1)
-        tails[t] = rest.log() - (rest + inside).log()
-    return torch.stack([tails[t] for t in temperatures], -1)
+    tokens, size = logits.shape
+    rows = max(1, _BUFFER_ELEMENTS // size) if logits.device.type == "cpu" else tokens
+    buffer, sums = logits.new_empty(min(rows, tokens), size), logits.new_empty(tokens, len(temperatures))
+    order = sorted(range(len(temperatures)), key=lambda i: (frexp(temperatures[i])[0], -temperatures[i]))
+    for start in range(0, tokens, rows):
+        block = slice(start, min(start + rows, tokens))
+        mass, at = buffer[: block.stop - start], 0.0
+        for i in order:
+            t = temperatures[i]
+            if at and frexp(at)[0] == frexp(t)[0]:
+                while at > t:
+                    mass.square_()
+                    at /= 2
+            else:
+                torch.sub(logits[block], peak[block], out=mass).mul_(1 / t).exp_().scatter_(
+                    1, ids[block], 0.0
+                )
+                at = t
+            torch.sum(mass, -1, out=sums[block, i])
+    return sums
 
 
 def _draw(
