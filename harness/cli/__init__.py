@@ -32,6 +32,9 @@ _FILE_REMEDIES = {
     errno.EEXIST: "This is a file where a folder is to go: choose another path.",
 }
 
+_FULL_DISK = "No space left on device"
+"""In the words of safetensors and shutil too, whose errors have no number."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``harness`` and return its exit status.
@@ -55,8 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
-    except OSError as error:
-        if error.errno not in _FILE_REMEDIES:
+    except Exception as error:
+        if _FULL_DISK in str(error) and not getattr(error, "errno", None):
+            return _fail(
+                HarnessError(f"no space left on the disk ({error})"[:300], _FILE_REMEDIES[errno.ENOSPC])
+            )
+        if not isinstance(error, OSError) or error.errno not in _FILE_REMEDIES:
             raise
         where = error.filename or "a file that the system does not name"
         return _fail(HarnessError(f"{where}: {error.strerror}", _FILE_REMEDIES[error.errno]))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from harness_kd.models import device
 from harness_kd.soft_labels.labels import RANGE
 
 if TYPE_CHECKING:
@@ -43,21 +43,33 @@ def describe_labels(prepared: Prepared) -> str:
 def describe(prepared: Prepared) -> str:
     """The plan of a training run as text; the time is measured on a few steps of the student, in memory."""
     plan, data = prepared.plan, prepared.data
-    weights = sum(file.stat().st_size for file in Path(prepared.student.folder).glob("*.safetensors"))
+    weights = prepared.student.parameters * (2 if plan.bf16 and plan.lora_rank else 4)
     overlong = f"{data.dropped} dropped, {data.truncated} truncated as overlong"
     batches = f"{plan.epochs:g} epochs, {plan.batch_size * plan.accumulation} rows a step"
-    disk = f"{_size(6 * weights)} at most while training, {_size(weights)} when done"
+    if plan.lora_rank:
+        memory = f"{_size(weights)} for frozen weights, and the adapter with its gradients and AdamW, and activations"
+        disk = f"{_size(weights)} when done, and the adapter's while training"
+    else:
+        memory = f"{_size(4 * weights)} for weights, gradients and AdamW, and activations"
+        disk = f"{_size(6 * weights)} at most while training, {_size(weights)} when done"
     lines = [
         f"rows           {len(data.examples)} ({overlong})",
         f"tokens         {data.tokens} ({data.target_tokens} targets) per epoch",
         f"steps          {prepared.steps} ({batches})",
-        f"memory         {_size(4 * weights)} for weights, gradients and AdamW, and activations",
+        f"memory         {memory}",
         f"checkpoints    {disk}",
     ]
     if prepared.manifest is not None:
         lines.append(describe_labels(prepared))
-    lines.append(f"time           about {_seconds(prepared) / 60:.1f} minutes of training on this machine")
+    lines.append(f"time           about {_duration(_seconds(prepared))} of training on this machine")
     return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
 
 
 def _size(count: float) -> str:
@@ -73,27 +85,26 @@ def _seconds(prepared: Prepared) -> float:
     """Forward and backward passes of a few batches in the data's order, scaled by tokens to the whole run."""
     import torch
 
-    from harness_kd.head import attach_loss
+    from harness_kd.fit import build_student
     from harness_kd.loss import LossSettings
     from harness_kd.states import decoder_start
     from harness_kd.trainer import Collator
 
-    model: Any = prepared.student.model()
+    place = device()
+    model = build_student(prepared, LossSettings()).to(place).train()
     size = prepared.plan.batch_size
-    if torch.cuda.is_available():
-        model.cuda()
-    model.train()
-    attach_loss(model, LossSettings())
     examples = prepared.data.examples
     seconds = tokens = 0.0
     for step in range(_TIMED_BATCHES):
         batch = [examples[(step * size + row) % len(examples)] for row in range(min(size, len(examples)))]
         inputs = {
-            name: tensor.to(model.device)
-            for name, tensor in Collator(start=decoder_start(model))(batch).items()
+            name: tensor.to(place) for name, tensor in Collator(start=decoder_start(model))(batch).items()
         }
         start = time.perf_counter()
-        model(**inputs).loss.backward()
+        with torch.autocast(place.type, torch.bfloat16, enabled=prepared.plan.bf16):
+            loss = model(**inputs).loss
+        loss.backward()
+        float(loss.detach())  # waits for the device
         if step or _TIMED_BATCHES == 1:  # the first pass warms up
             seconds += time.perf_counter() - start
             tokens += sum(len(example.ids) for example in batch)

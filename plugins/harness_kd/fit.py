@@ -16,6 +16,7 @@ from harness_kd.plan import TrainPlan
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
+    from harness_kd.loss import LossSettings
     from harness_kd.soft_labels.online import LabelSource
     from harness_kd.train import Prepared
 
@@ -28,8 +29,7 @@ def fit(prepared: Prepared, labels: LabelSource | None, folder: Path) -> dict[st
     """
     from transformers import ProgressCallback, set_seed
 
-    from harness_kd.head import attach_loss
-    from harness_kd.packing import pack_width, require_packable
+    from harness_kd.packing import pack_width
     from harness_kd.selection import scorer
     from harness_kd.states import decoder_start
     from harness_kd.trainer import (
@@ -42,24 +42,14 @@ def fit(prepared: Prepared, labels: LabelSource | None, folder: Path) -> dict[st
 
     plan = prepared.plan
     set_seed(plan.seed)
-    model: Any = prepared.student.model()
-    start = decoder_start(model)
-    if plan.gradient_checkpointing:
-        # the reentrant kind drops the gradients of an adapter on a frozen body
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    attach_loss(model, loss_settings(prepared))
-    width = 0
-    if plan.packing:
-        require_packable(model)
-        width = pack_width(model, plan.max_length)
-    if plan.lora_rank:
-        model = add_adapter(model, plan)
+    model = build_student(prepared, loss_settings(prepared))
+    width = pack_width(model, plan.max_length) if plan.packing else 0
     trainer = DistillationTrainer(
         model=model,
         args=_arguments(prepared, folder),
         train_dataset=ExampleDataset(prepared.data.examples),
         eval_dataset=None if prepared.dev is None else ExampleDataset(prepared.dev.examples),
-        data_collator=Collator(labels, plan.temperature, start, width),
+        data_collator=Collator(labels, plan.temperature, decoder_start(model), width),
     )
     if prepared.dev is not None:
         room = plan.max_length - plan.max_prompt_length
@@ -79,13 +69,35 @@ def fit(prepared: Prepared, labels: LabelSource | None, folder: Path) -> dict[st
     return {"steps": result.global_step, "last": last, "dev": _dev_scores(plan, trainer.state.log_history)}
 
 
+def build_student(prepared: Prepared, settings: LossSettings) -> Any:
+    """The student with the fused loss and its adapter, as a run trains it, on the processor.
+
+    Raises:
+        HarnessError: If it cannot be trained as planned.
+    """
+    from harness_kd.head import attach_loss
+    from harness_kd.packing import require_packable
+
+    plan = prepared.plan
+    # what trains stays in float32: bfloat16 would round the small updates of finetuning away
+    frozen = plan.bf16 and plan.lora_rank > 0
+    model: Any = prepared.student.model(dtype="bfloat16" if frozen else "float32")
+    if plan.gradient_checkpointing:
+        # the reentrant kind drops the gradients of an adapter on a frozen body
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    attach_loss(model, settings)
+    if plan.packing:
+        require_packable(model)
+    return add_adapter(model, plan) if plan.lora_rank else model
+
+
 def _dev_scores(plan: TrainPlan, history: list[dict[str, float]]) -> list[dict[str, float]]:
     """The score of each epoch's checkpoint; empty without dev data."""
     key = "eval_loss" if plan.select == "dev-loss" else "eval_rougeL"
     return [{"epoch": entry["epoch"], key: entry[key]} for entry in history if key in entry]
 
 
-def loss_settings(prepared: Prepared) -> Any:
+def loss_settings(prepared: Prepared) -> LossSettings:
     """The `harness_kd.loss.LossSettings` of a plan."""
     from harness_kd.loss import LossSettings, kd_weight_of
 

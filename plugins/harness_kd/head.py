@@ -67,13 +67,14 @@ def attach_loss(model: PreTrainedModel, settings: LossSettings) -> None:
         if teacher_ids is not None and teacher_log_probs is not None and teacher_log_tail is not None:
             targets = SparseTargets(ids=teacher_ids, log_probs=teacher_log_probs, log_tail=teacher_log_tail)
         head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        hidden, weight = _with_adapters(head, hidden)
         # dev loss is the plain cross-entropy, so that runs with different losses compare
         used = (
             settings if targets or model.training else LossSettings(vocabulary_size=settings.vocabulary_size)
         )
         loss, parts = linear_loss(
             hidden,
-            head.weight,
+            weight,
             tokens,
             used,
             num_items=tokens.numel() if num_items_in_batch is None else num_items_in_batch,
@@ -85,6 +86,30 @@ def attach_loss(model: PreTrainedModel, settings: LossSettings) -> None:
     model.forward = forward
     # the Trainer then counts num_items_in_batch and does not divide by the accumulation steps again
     model.accepts_loss_kwargs = True  # type: ignore[assignment]
+
+
+def _with_adapters(head: Any, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """States and weight whose product is the head's, low-rank adapters (peft) on the head included.
+
+    W h + s B A d(h) = [W, B] [h; s A d(h)], with d the adapter's dropout: the head's own ``weight`` leaves the second term out.
+
+    Args:
+        head: A linear layer, or peft's wrapper of one.
+        hidden: float [N, D].
+
+    Returns:
+        float [N, D + r] and [V, D + r], r the adapters' ranks together.
+    """
+    states, weights = [hidden], [head.weight]
+    for name in getattr(head, "active_adapters", ()):
+        if name in head.lora_A:
+            down = head.lora_A[name]
+            low = down(head.lora_dropout[name](hidden.to(down.weight.dtype))) * head.scaling[name]
+            states.append(low.to(hidden.dtype))
+            weights.append(head.lora_B[name].weight.to(head.weight.dtype))
+    if len(weights) == 1:
+        return hidden, head.weight
+    return torch.cat(states, 1), torch.cat(weights, 1)
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
@@ -16,7 +17,7 @@ def add_adapter(model: PreTrainedModel, plan: TrainPlan) -> Any:
     """The model with a fresh adapter; only the adapter trains.
 
     Raises:
-        HarnessError: If peft is missing, or the model has no such modules.
+        HarnessError: If peft is missing, the model has no such modules, or the adapter could not be merged.
     """
     try:
         from peft import LoraConfig, get_peft_model
@@ -32,13 +33,24 @@ def add_adapter(model: PreTrainedModel, plan: TrainPlan) -> Any:
         target_modules=targets,
         task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
     )
+    embedding = model.get_input_embeddings().weight
     try:
-        return get_peft_model(model, config)
+        with warnings.catch_warnings():  # peft asks transformers by a name that is on its way out
+            warnings.simplefilter("ignore", FutureWarning)
+            adapted = get_peft_model(model, config)
     except ValueError as error:
         raise HarnessError(
             f"no adapter for {type(model).__name__}: {str(error).splitlines()[0]}",
             "Name the linear modules with --lora-targets, such as q_proj,v_proj or all-linear.",
         ) from error
+    head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    if not plan.keep_adapter and hasattr(head, "lora_A") and head.weight is embedding:
+        raise HarnessError(
+            f"{type(model).__name__}: an adapter on the output head, whose weights are also the input embedding's, cannot be "
+            "merged into them",
+            "Leave the head out of --lora-targets, or add --keep-adapter.",
+        )
+    return adapted
 
 
 def merged(model: Any) -> PreTrainedModel:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +14,11 @@ from harness.errors import HarnessError
 from harness.files import canonical_json, sha256_file
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +77,26 @@ class ModelSource:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(self.folder)
         return tokenizer
 
+    @property
+    def parameters(self) -> int:
+        """Numbers in the weight files, from their headers."""
+        from safetensors import safe_open
+
+        count = 0
+        for path in self.folder.glob("*.safetensors"):
+            with safe_open(path, framework="np") as file:
+                count += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+        return count
+
+    @property
+    def inference_dtype(self) -> str:
+        """The precision to run in unless told otherwise: the checkpoint's own on an accelerator, float32 on a processor."""
+        config = json.loads((self.folder / "config.json").read_text("utf-8"))
+        stored = str(config.get("dtype") or config.get("torch_dtype"))  # the latter before transformers 4.56
+        return stored if device().type != "cpu" and stored in DTYPES else "float32"
+
     def model(self, *, dtype: str = "float32") -> PreTrainedModel:
-        """Load the language model, decoder-only or encoder-decoder, in evaluation mode."""
+        """Load the language model, decoder-only or encoder-decoder, in evaluation mode, on the processor."""
         from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
         kind = AutoModelForSeq2SeqLM if self.encoder_decoder else AutoModelForCausalLM
@@ -80,6 +104,23 @@ class ModelSource:
             self.folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
         )
         return model
+
+    def placed(self, *, dtype: str = "float32") -> PreTrainedModel:
+        """`model`, on the accelerator of this process where there is one."""
+        model = self.model(dtype=dtype)
+        model.to(device())  # type: ignore[arg-type]
+        return model
+
+
+def device() -> torch.device:
+    """The accelerator of this process, or the processor."""
+    import torch
+
+    if not torch.accelerator.is_available():
+        return torch.device("cpu")
+    found = torch.accelerator.current_accelerator()
+    index = int(os.environ.get("LOCAL_RANK", "0")) % torch.accelerator.device_count()
+    return torch.device(found.type if found else "cpu", index)
 
 
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]

@@ -7,6 +7,7 @@ import dataclasses
 from argparse import ArgumentParser
 from typing import Any
 
+from harness_kd.models import DTYPES
 from harness_kd.plan import ENGINES, OVERLONG, TrainPlan
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainPlan)}
@@ -42,6 +43,7 @@ def add_data_options(parser: ArgumentParser) -> None:
     add_option(
         parser, "tail_draws", "unbiased labels: draws that stand for the mass outside the kept entries"
     )
+    add_option(parser, "teacher_dtype", "precision that the teacher runs in", choices=("auto", *DTYPES))
     add_option(parser, "engine", "what captures the soft labels", choices=ENGINES)
     add_option(parser, "temperature", "temperature of the distillation loss")
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.errors import HarnessError
+from harness_kd.models import DTYPES
 
 OVERLONG = ("drop", "truncate")
 ENGINES = ("transformers", "vllm")
@@ -72,6 +73,9 @@ class TrainPlan:
     teacher."""
     engine: str = "transformers"
     """What captures the labels: one of `ENGINES`. vLLM has them at temperature 1 alone."""
+    teacher_dtype: str = "auto"
+    """Precision that the teacher runs in: ``float32``, ``bfloat16`` or ``float16``; ``auto`` is that of the labels in
+    ``soft_labels`` if there are any, else the checkpoint's own on a GPU and float32 on a processor."""
     online_teacher: bool = False
     """Ask the teacher at every step instead of capturing its labels first: no cache, a forward pass more per step."""
     epochs: float = 3.0
@@ -95,7 +99,7 @@ class TrainPlan:
     overlong: str = "drop"
     """``drop`` or ``truncate`` rows that are longer; both are counted."""
     bf16: bool = False
-    """Autocast to bfloat16; weights and optimizer stay float32."""
+    """Autocast to bfloat16; weights that train and the optimizer stay float32, those frozen under an adapter are bfloat16."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass."""
     packing: bool = False
@@ -162,6 +166,10 @@ class TrainPlan:
             problems.append(
                 "divergence uld has neither temperatures but 1, nor tail_draws, nor an online_teacher"
             )
+        if self.teacher_dtype not in ("auto", *DTYPES):
+            problems.append(
+                f"teacher_dtype must be auto or one of {', '.join(DTYPES)}, got {self.teacher_dtype!r}"
+            )
         if self.engine not in ENGINES:
             problems.append(f"engine must be one of {', '.join(ENGINES)}, got {self.engine!r}")
         if self.engine == "vllm" and (self.temperature != 1 or self.tail_draws or self.online_teacher):
@@ -194,6 +202,7 @@ class TrainPlan:
             "output",
             "teacher",
             "soft_labels",
+            "teacher_dtype",  # as resolved it is part of the labels' manifest
             "checkpoint_steps",
             "report_to",
             "dev",

@@ -90,11 +90,8 @@ def generate(prepared: Prepared) -> Mapping[str, int]:
     Rows with an empty response are left out: there is nothing to train on.
     """
     plan, teacher = prepared.plan, prepared.teacher
-    model: Any = teacher.model()
-    import torch
-
-    if torch.accelerator.is_available():
-        model = model.to(torch.accelerator.current_accelerator())
+    dtype = teacher.inference_dtype
+    model: Any = teacher.placed(dtype=dtype)
     work = plan.output.parent / f".{plan.output.name}.parts"
     found = respond(
         prepared.tokenizer,
@@ -102,7 +99,7 @@ def generate(prepared: Prepared) -> Mapping[str, int]:
         plain(model, prepared.tokenizer, plan.decoding),
         plan.decoding,
         work=work,
-        made_by={"weights": teacher.weights_sha256, "batch_size": plan.batch_size},
+        made_by={"weights": teacher.weights_sha256, "batch_size": plan.batch_size, "dtype": dtype},
         batch_size=plan.batch_size,
     )
     written = [_row(row, one) for row, one in zip(prepared.rows, found, strict=True) if one.text.strip()]
@@ -123,6 +120,7 @@ def generate(prepared: Prepared) -> Mapping[str, int]:
         "data": plan.data,
         "decoding": asdict(plan.decoding),
         "batch_size": plan.batch_size,
+        "dtype": dtype,
         "counts": counts,
     }
     write_jsonl(plan.output, written)

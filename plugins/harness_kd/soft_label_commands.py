@@ -131,13 +131,13 @@ def _fidelity(arguments: Namespace) -> int:
         raise HarnessError(f"--ks {arguments.ks!r} are no numbers", "Give --ks as in 8,16,32,64.") from None
     prepared = prepare(_plan_of(arguments, "unused"))
     student = (
-        None if arguments.student is None else ModelSource.find(arguments.student, role="student").model()
+        None if arguments.student is None else ModelSource.find(arguments.student, role="student").placed()
     )
     hide_loading_bars()
     if prepared.teacher is None or prepared.manifest is None:
         raise AssertionError("a plan with a teacher has labels")
     found = measure(
-        prepared.teacher.model(),
+        prepared.teacher.placed(dtype=prepared.manifest.teacher_dtype),
         prepared.data.examples,
         prepared.manifest,
         ks=ks,

@@ -16,11 +16,17 @@ from harness_kd.card import model_card
 from harness_kd.data import TokenizedData, tokenize_rows
 from harness_kd.estimate import label_bytes
 from harness_kd.fit import fit, require_reporters
-from harness_kd.models import ModelSource, require_same_vocabulary, vocabulary_hash, vocabulary_size
+from harness_kd.models import (
+    DTYPES,
+    ModelSource,
+    require_same_vocabulary,
+    vocabulary_hash,
+    vocabulary_size,
+)
 from harness_kd.plan import TrainPlan
 from harness_kd.rows import load_rows
 from harness_kd.runs import RUN_FILE, is_finished, open_run, partial_folder
-from harness_kd.soft_labels.manifest import Manifest
+from harness_kd.soft_labels.manifest import FILE_NAME, Manifest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -137,8 +143,18 @@ def label_manifest(plan: TrainPlan, teacher: ModelSource, tokenizer: PreTrainedT
         max_tail=plan.max_tail,
         tail_draws=plan.tail_draws,
         label_dtype="float16",
-        teacher_dtype="vllm" if plan.engine == "vllm" else "float32",
+        teacher_dtype="vllm" if plan.engine == "vllm" else _teacher_dtype(plan, teacher),
     )
+
+
+def _teacher_dtype(plan: TrainPlan, teacher: ModelSource) -> str:
+    if plan.teacher_dtype != "auto":
+        return plan.teacher_dtype
+    if plan.soft_labels is not None and (Path(plan.soft_labels) / FILE_NAME).exists():
+        stored = Manifest.read(Path(plan.soft_labels)).teacher_dtype
+        if stored in DTYPES:
+            return stored
+    return teacher.inference_dtype
 
 
 def train(plan: TrainPlan) -> Path:
@@ -183,7 +199,7 @@ def capture_labels(prepared: Prepared) -> int:
     if not folder.exists():
         require_room(prepared, label_bytes(prepared))
     return capture(
-        lambda: teacher.model(dtype=manifest.teacher_dtype),
+        lambda: teacher.placed(dtype=manifest.teacher_dtype),
         prepared.labelled.examples,
         folder,
         manifest,
@@ -200,8 +216,8 @@ def _labels(prepared: Prepared) -> LabelSource | None:
     if prepared.plan.online_teacher and prepared.teacher is not None and prepared.manifest is not None:
         from harness_kd.soft_labels.online import OnlineTeacher
 
-        teacher = prepared.teacher.model(dtype=prepared.manifest.teacher_dtype)
-        return OnlineTeacher(teacher.to(PartialState().device), prepared.manifest)
+        teacher = prepared.teacher.placed(dtype=prepared.manifest.teacher_dtype)
+        return OnlineTeacher(teacher, prepared.manifest)
     capture_labels(prepared)
     PartialState().wait_for_everyone()
     if prepared.manifest is None or prepared.labels_folder is None:
@@ -231,13 +247,21 @@ def require_room(prepared: Prepared, needed: int) -> None:
         )
 
 
+def _link(source: str, target: str) -> None:
+    """A second name for a finished file, which takes no space; a copy where the file system has none."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def publish(
     prepared: Prepared, folder: Path, output: Path, identity: dict[str, Any], metrics: dict[str, Any]
 ) -> None:
     """Put the finished model in place, whole, with its card and its run file."""
     record = {"identity": identity, "plan": prepared.plan.__dict__, "metrics": metrics}
     with replace_dir(output) as target:
-        shutil.copytree(folder / "model", target, dirs_exist_ok=True)
+        shutil.copytree(folder / "model", target, dirs_exist_ok=True, copy_function=_link)
         (target / "training_args.bin").unlink(missing_ok=True)  # a pickle, and of no use to anyone
         if not (
             target / "config.json"
@@ -246,3 +270,5 @@ def publish(
         prepared.tokenizer.save_pretrained(target)
         write_atomic(target / "README.md", model_card(prepared.plan, identity, prepared.data, metrics))
         write_atomic(target / RUN_FILE, json.dumps(record, indent=2) + "\n")
+        for file in target.iterdir():  # safetensors writes for its owner alone
+            file.chmod(file.stat().st_mode | 0o044)

@@ -5,6 +5,8 @@ Shapes: B batch, T positions, N response tokens of the batch, K kept teacher ent
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +26,8 @@ from harness_kd.packing import bins_of, packed
 from harness_kd.soft_labels.online import LabelSource
 from harness_kd.states import padded
 
+_FULL = 1 << 20
+"""Free bytes at which a disk counts as full."""
 COMPLETE = "complete"
 """Marker file, written last: a checkpoint without it was cut short and is never resumed from."""
 
@@ -192,11 +196,22 @@ class DistillationTrainer(Trainer):
             self._parts = None
         super().log(logs, start_time)
 
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        # a tied head is not in the file, and is there all the same
+        tied = getattr(self.model, "all_tied_weights_keys", None) or {}
+        load_result.missing_keys[:] = [name for name in load_result.missing_keys if name not in tied]
+        super()._issue_warnings_after_load(load_result)
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
+        output = Path(str(self.args.output_dir))
+        try:
+            super()._save_checkpoint(model, trial)
+        except RuntimeError as error:  # torch does not say why it could not write
+            if shutil.disk_usage(output).free > _FULL:
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(output)) from error
         if self.args.should_save:
-            folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
-            write_atomic(folder / COMPLETE, "")
+            write_atomic(output / f"checkpoint-{self.state.global_step}" / COMPLETE, "")
 
 
 class StepProgress(TrainerCallback):

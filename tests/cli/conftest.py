@@ -33,6 +33,8 @@ import errno
 import time
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from harness.errors import HarnessError
 from harness.files import write_atomic
 from harness.plugins import Command
@@ -78,6 +80,10 @@ def fill_named(arguments):
     raise OSError(errno.ENOSPC, "No space left on device", "/data/board.md")
 
 
+def fill_safetensors(arguments):
+    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
 def write(arguments):
     write_atomic(arguments.path, "x")
     return 0
@@ -100,6 +106,7 @@ SOUND = Plugin(
     command("crash", crash),
     command("fill-disk", fill_disk),
     command("fill-named", fill_named),
+    command("fill-safetensors", fill_safetensors),
     command("write", write, lambda parser: parser.add_argument("path", type=Path)),
     command("wait", wait),
 )

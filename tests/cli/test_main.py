@@ -110,6 +110,13 @@ def test_full_disk_names_the_file(harness: RunHarness) -> None:
     assert "harness: error: /data/board.md: No space left on device\n" in harness("fill-named").stderr
 
 
+def test_full_disk_is_known_by_the_words_of_libraries(harness: RunHarness) -> None:
+    done = harness("fill-safetensors")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "run the same command again" in done.stderr
+
+
 def test_impossible_outputs_are_named(harness: RunHarness, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path, reason in [

@@ -13,12 +13,13 @@ def test_help_lists_a_strangers_commands_under_their_heading(harness: RunHarness
     assert done.returncode == 0
     listed = done.stdout.split("a stranger's:\n")[1].splitlines()
     assert listed[0].split(maxsplit=1) == ["echo", "the help of echo"]
-    assert [line.split()[0] for line in listed[:7]] == [
+    assert [line.split()[0] for line in listed[:8]] == [
         "echo",
         "fail",
         "crash",
         "fill-disk",
         "fill-named",
+        "fill-safetensors",
         "write",
         "wait",
     ]

@@ -1,12 +1,16 @@
 """The commands as a user types them."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from harness_kd.plugin import PLUGIN
+from harness_kd.soft_labels.cache import SoftLabelCache, label_files
+from harness_kd.soft_labels.manifest import Manifest
 
 from harness.cli import build_parser
 from harness.errors import HarnessError
@@ -76,6 +80,38 @@ def test_capture_then_inspect_verify_and_train_from_it(
     assert sorted(labels.iterdir()) == before
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["identity"]["kd_ratio"] == 1.0
+
+
+def test_two_launched_processes_capture_what_one_does(teacher, data_file, tmp_path):
+    command = ["-m", "harness", "soft-labels", "capture", "--teacher", teacher, "--data", data_file]
+    limits = ["--max-length", "64", "--max-prompt-length", "32"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for name, launch in (("one", []), ("two", launcher)):
+        subprocess.run(
+            [sys.executable, *launch, *command, "--output", str(tmp_path / name), *limits],
+            check=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+        )
+    manifest = Manifest.read(tmp_path / "one")
+    one, two = (SoftLabelCache(tmp_path / name, manifest) for name in ("one", "two"))
+    assert {path.name for path in (tmp_path / "two").glob("*.lock")} == {"writer-00.lock", "writer-01.lock"}
+    assert len(label_files(two.folder)) == 2
+    assert set(one.keys()) == set(two.keys())
+    for key in one.keys():  # noqa: SIM118
+        for name in ("ids", "counts"):
+            assert np.array_equal(getattr(one.get(key), name), getattr(two.get(key), name))
+        np.testing.assert_allclose(one.get(key).log_probs, two.get(key).log_probs, rtol=0, atol=2e-3)
+
+
+def test_the_teachers_precision_is_part_of_its_labels(harness, options, teacher, data_file, tmp_path):
+    labels = tmp_path / "labels"
+    capture = ("--teacher", teacher, "--data", data_file, "--output", labels, "--max-length", 64)
+    harness("soft-labels", "capture", *capture, "--max-prompt-length", 32, "--teacher-dtype", "bfloat16")
+    assert Manifest.read(labels).teacher_dtype == "bfloat16"
+    with pytest.raises(HarnessError, match="teacher dtype is bfloat16, this run needs float32"):
+        harness("train-kd", *options, "--soft-labels", labels, "--teacher-dtype", "float32")
+    assert harness("train-kd", *options, "--soft-labels", labels) == 0
 
 
 def test_labels_for_another_k_are_refused(harness, options, teacher, data_file, tmp_path):

@@ -3,6 +3,7 @@ or 2 processes."""
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -130,6 +131,27 @@ def test_kill_9_and_resume_gives_the_weights_of_an_uninterrupted_run(plan, tmp_p
     assert not Path(plan.output).exists()
     assert list(partial.glob("checkpoint-*/complete"))
     (partial / "checkpoint-9999").mkdir()  # as a kill in the middle of saving would leave it
+    assert_same(whole, train(plan), rtol=0, atol=0)
+
+
+@pytest.mark.slow
+def test_kills_at_any_moment_change_nothing(plan, tmp_path):
+    """A checkpoint at every step, so that kills fall into its writing too, and a random moment for each of them."""
+    plan = replace(plan, epochs=40, checkpoint_steps=1)
+    whole = train(replace(plan, output=str(tmp_path / "whole")))
+    draw, kills, torn = random.Random(0), 0, 0
+    partial = Path(plan.output + ".partial")
+    while not Path(plan.output).exists():
+        before = {path.name for path in partial.glob("checkpoint-*")}
+        process = run_in_process(plan)
+        while process.poll() is None and {path.name for path in partial.glob("checkpoint-*")} <= before:
+            time.sleep(0.001)  # until it trains
+        time.sleep(draw.uniform(0, 0.5))
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+        torn += any(not (path / "complete").exists() for path in partial.glob("checkpoint-*"))
+    assert kills >= 5
+    assert torn >= 1
     assert_same(whole, train(plan), rtol=0, atol=0)
 
 

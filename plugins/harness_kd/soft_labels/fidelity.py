@@ -190,7 +190,7 @@ def _logits(
             if left <= 0:
                 return
             rows = slice(start, start + min(_ROWS, left))
-            pair = [head(hidden[rows])[:, :vocabulary].float() for hidden, head in states]
+            pair = [head(hidden[rows])[:, :vocabulary].float().cpu() for hidden, head in states]
             left -= len(pair[0])
             yield pair[0], pair[1] if student is not None else pair[0] / 2
 

@@ -9,6 +9,7 @@ Not run where this was written, which had no vLLM: `labels_of` is tested on obje
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -63,7 +64,12 @@ def capture_with_vllm(
         )
         if not todo:
             return 0
-        engine = LLM(model=str(teacher.folder), max_logprobs=manifest.top_k, trust_remote_code=False)
+        engine = LLM(
+            model=str(teacher.folder),
+            max_logprobs=manifest.top_k,
+            tensor_parallel_size=_devices(teacher),
+            trust_remote_code=False,
+        )
         ask = SamplingParams(max_tokens=1, prompt_logprobs=manifest.top_k)
         with tqdm(
             total=sum(example.targets for example in todo), desc="teacher's soft labels", unit="token"
@@ -79,6 +85,15 @@ def capture_with_vllm(
                 )
                 bar.update(sum(example.targets for example in batch))
     return len(todo)
+
+
+def _devices(teacher: ModelSource) -> int:
+    """Devices that the engine may split the model over: all, or the most that its attention heads divide by."""
+    import torch
+
+    heads = json.loads((teacher.folder / "config.json").read_text("utf-8")).get("num_attention_heads", 1)
+    count = torch.accelerator.device_count() if torch.accelerator.is_available() else 1
+    return max(n for n in range(1, max(count, 1) + 1) if heads % n == 0)
 
 
 def labels_of(
