@@ -11,11 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import HarnessError
+from harness.files import canonical_json
 from harness_kd.plan import OVERLONG
 from harness_kd.rows import TextRow
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+_DATE = "26 Jul 2024"
+"""Llama 3's chat template writes today's date unless told another, and tomorrow's tokens would find no labels. This is its own
+default."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,9 @@ def prompt_ids(row: TextRow, tokenizer: PreTrainedTokenizerBase, *, closed: bool
                 "the rows are chats, but the tokenizer has no chat template",
                 "Give rows with prompt and response.",
             )
-        text = tokenizer.apply_chat_template(list(row.messages), tokenize=False, add_generation_prompt=True)
+        text = tokenizer.apply_chat_template(
+            list(row.messages), tokenize=False, add_generation_prompt=True, date_string=_DATE
+        )
         ids = _ids(tokenizer, str(text))
     else:
         start = tokenizer.bos_token
@@ -147,6 +154,13 @@ def prompt_ids(row: TextRow, tokenizer: PreTrainedTokenizerBase, *, closed: bool
         first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         ids = [int(first)]
     return ids
+
+
+def template_hash(rows: Sequence[TextRow], tokenizer: PreTrainedTokenizerBase) -> str:
+    """Hexadecimal SHA-256 of the chat template, where any row is a chat; else empty."""
+    if not any(row.messages for row in rows):
+        return ""
+    return hashlib.sha256(canonical_json(tokenizer.chat_template).encode()).hexdigest()
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

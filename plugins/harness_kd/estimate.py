@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness_kd.models import device
 from harness_kd.soft_labels.labels import RANGE
 
 if TYPE_CHECKING:
+    from harness_kd.data import Example
     from harness_kd.train import Prepared
 
 _TIMED_BATCHES = 3
+_TIMED_EXAMPLES = 8
 
 
 def label_bytes(prepared: Prepared) -> int:
@@ -40,6 +43,41 @@ def describe_labels(prepared: Prepared) -> str:
     return f"soft labels    {size}, {prepared.labels_folder}"
 
 
+def describe_capture(prepared: Prepared) -> str:
+    """What is to be captured as text; the time is measured on one batch of the teacher."""
+    from harness_kd.soft_labels.capture import missing_examples
+
+    data, folder, manifest = prepared.labelled, prepared.labels_folder, prepared.manifest
+    if folder is None or manifest is None:
+        raise ValueError("a plan without a teacher captures nothing")
+    missing = missing_examples(folder, manifest, data.examples)
+    lines = [
+        f"rows           {len(data.examples)} ({data.dropped} dropped, {data.truncated} truncated as overlong)",
+        f"to capture     {len(missing)} examples, {sum(example.targets for example in missing)} response tokens",
+        f"teacher        {prepared.plan.teacher}, {manifest.teacher_dtype}",
+        describe_labels(prepared),
+    ]
+    if missing and prepared.plan.engine == "transformers":
+        lines.append(f"time           about {duration(_capture_seconds(prepared, missing))} on this machine")
+    return "\n".join(lines)
+
+
+def _capture_seconds(prepared: Prepared, examples: Sequence[Example]) -> float:
+    """Labels of a few examples, scaled by tokens to all."""
+    from harness_kd.soft_labels.capture import label_batch
+
+    teacher, manifest = prepared.teacher, prepared.manifest
+    if teacher is None or manifest is None:
+        return 0.0
+    model = teacher.placed(dtype=manifest.teacher_dtype)
+    batch = examples[:: max(1, len(examples) // _TIMED_EXAMPLES)][:_TIMED_EXAMPLES]
+    for _ in range(2):  # the first pass warms up
+        start = time.perf_counter()
+        label_batch(model, batch, manifest, device())
+        seconds = time.perf_counter() - start
+    return seconds / sum(len(one.ids) for one in batch) * sum(len(one.ids) for one in examples)
+
+
 def describe(prepared: Prepared) -> str:
     """The plan of a training run as text; the time is measured on a few steps of the student, in memory."""
     plan, data = prepared.plan, prepared.data
@@ -61,11 +99,12 @@ def describe(prepared: Prepared) -> str:
     ]
     if prepared.manifest is not None:
         lines.append(describe_labels(prepared))
-    lines.append(f"time           about {_duration(_seconds(prepared))} of training on this machine")
+    lines.append(f"time           about {duration(_seconds(prepared))} of training on this machine")
     return "\n".join(lines)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time in the largest unit of which there are two."""
     for unit, length in (("hours", 3600.0), ("minutes", 60.0)):
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"

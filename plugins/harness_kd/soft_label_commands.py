@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,11 @@ def _add_arguments(parser: ArgumentParser) -> None:
     add_option(capture, "teacher", "model folder or hub name", metavar="PATH", required=True)
     capture.add_argument(
         "--output", required=True, metavar="DIR", help="cache folder; a second call adds what is missing"
+    )
+    capture.add_argument(
+        "--student",
+        metavar="PATH",
+        help="tokenise as for this student, whose chat template may be another (default: the teacher)",
     )
     add_data_options(capture)
     capture.add_argument("--dry-run", action="store_true", help=_DRY_RUN)
@@ -49,7 +55,7 @@ def _add_fidelity(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--student",
         metavar="PATH",
-        help="measure with its gradient (default: the teacher at twice the temperature)",
+        help="tokenise as for it and measure with its gradient (default: the teacher, at twice the temperature)",
     )
     parser.add_argument("--ks", default="8,16,32,64,128", help="to compare (default: 8,16,32,64,128)")
     parser.add_argument("--tokens", type=int, default=512, help="response tokens to measure (default: 512)")
@@ -93,25 +99,28 @@ def _run(arguments: Namespace) -> int:
 
 
 def _plan_of(arguments: Namespace, output: str) -> TrainPlan:
-    """A cache depends on the tokenizer that both models share, so the teacher stands in for the student."""
+    """Both models share the vocabulary, so the teacher can stand in for the student."""
     options = {
         name: getattr(arguments, name)
         for name in DEFAULTS
         if name not in ("output", "student") and hasattr(arguments, name)
     }
-    return TrainPlan(student=arguments.teacher, output=output, soft_labels=output, kd_ratio=1.0, **options)
+    student = arguments.student or arguments.teacher
+    return TrainPlan(student=student, output=output, soft_labels=output, kd_ratio=1.0, **options)
 
 
 def _capture(arguments: Namespace) -> int:
-    from harness_kd.estimate import describe_labels
+    from harness_kd.estimate import describe_capture, duration
     from harness_kd.train import capture_labels, prepare
 
     prepared = prepare(_plan_of(arguments, arguments.output))
     hide_loading_bars()
     if arguments.dry_run:
-        print(describe_labels(prepared))
+        print(describe_capture(prepared))
         return 0
-    print(f"{capture_labels(prepared)} examples captured into {arguments.output}")
+    started = time.perf_counter()
+    count = capture_labels(prepared)
+    print(f"{count} examples captured into {arguments.output} in {duration(time.perf_counter() - started)}")
     return 0
 
 

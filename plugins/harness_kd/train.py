@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import HarnessError
 from harness.files import replace_dir, write_atomic
 from harness_kd.card import model_card
-from harness_kd.data import TokenizedData, tokenize_rows
+from harness_kd.data import TokenizedData, template_hash, tokenize_rows
 from harness_kd.estimate import label_bytes
 from harness_kd.fit import fit, require_reporters
 from harness_kd.models import (
@@ -24,7 +25,7 @@ from harness_kd.models import (
     vocabulary_size,
 )
 from harness_kd.plan import TrainPlan
-from harness_kd.rows import load_rows
+from harness_kd.rows import TextRow, load_rows
 from harness_kd.runs import RUN_FILE, is_finished, open_run, partial_folder
 from harness_kd.soft_labels.manifest import FILE_NAME, Manifest
 
@@ -89,16 +90,19 @@ def prepare(plan: TrainPlan) -> Prepared:
     require_reporters(plan.report_to.split(","))
     student = ModelSource.find(plan.student, role="student")
     tokenizer = student.tokenizer()
+    rows = load_rows(plan.data)
     teacher = manifest = None
     if plan.kd_ratio > 0 and plan.teacher is not None:
         teacher = ModelSource.find(plan.teacher, role="teacher")
+        of_teacher = teacher.tokenizer()
         if plan.divergence != "uld":
-            require_same_vocabulary(teacher.tokenizer(), tokenizer)
-        manifest = label_manifest(plan, teacher, teacher.tokenizer())
+            require_same_vocabulary(of_teacher, tokenizer)
+        template = template_hash(rows, of_teacher if plan.divergence == "uld" else tokenizer)
+        manifest = label_manifest(plan, teacher, of_teacher, template)
 
-    def read(source: str) -> TokenizedData:
+    def read(rows: Sequence[TextRow]) -> TokenizedData:
         return tokenize_rows(
-            load_rows(source),
+            rows,
             tokenizer,
             max_length=plan.max_length,
             max_prompt_length=plan.max_prompt_length,
@@ -106,10 +110,9 @@ def prepare(plan: TrainPlan) -> Prepared:
             encoder_decoder=student.encoder_decoder,
         )
 
-    data = read(plan.data)
+    data = read(rows)
     teacher_data = None
     if teacher is not None and plan.divergence == "uld":
-        rows = load_rows(plan.data)
         teacher_data = tokenize_rows(
             [rows[number] for number in data.kept],
             teacher.tokenizer(),
@@ -125,12 +128,14 @@ def prepare(plan: TrainPlan) -> Prepared:
         tokenizer=tokenizer,
         data=data,
         teacher_data=teacher_data,
-        dev=None if plan.dev is None else read(plan.dev),
+        dev=None if plan.dev is None else read(load_rows(plan.dev)),
         manifest=manifest,
     )
 
 
-def label_manifest(plan: TrainPlan, teacher: ModelSource, tokenizer: PreTrainedTokenizerBase) -> Manifest:
+def label_manifest(
+    plan: TrainPlan, teacher: ModelSource, tokenizer: PreTrainedTokenizerBase, template: str
+) -> Manifest:
     """The manifest of the soft labels that a plan trains from."""
     return Manifest(
         teacher=teacher.name,
@@ -142,6 +147,7 @@ def label_manifest(plan: TrainPlan, teacher: ModelSource, tokenizer: PreTrainedT
         top_k=min(plan.top_k, vocabulary_size(tokenizer)),
         max_tail=plan.max_tail,
         tail_draws=plan.tail_draws,
+        template=template,
         label_dtype="float16",
         teacher_dtype="vllm" if plan.engine == "vllm" else _teacher_dtype(plan, teacher),
     )

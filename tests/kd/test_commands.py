@@ -114,6 +114,60 @@ def test_the_teachers_precision_is_part_of_its_labels(harness, options, teacher,
     assert harness("train-kd", *options, "--soft-labels", labels) == 0
 
 
+def test_labels_of_chats_in_another_template_are_refused(
+    harness, build_model, build_tokenizer, tmp_path, capsys
+):
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"word{i}"},
+                {"role": "assistant", "content": f"word{i + 1}"},
+            ]
+        }
+        for i in range(12)
+    ]
+    data = tmp_path / "chats.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    models = {}
+    for name, cue in (("teacher", "word80"), ("student", "word81")):
+        tokenizer = build_tokenizer()
+        tokenizer.chat_template = (
+            "{{ date_string }} {% for m in messages %}{{ m['content'] }} {% endfor %}" + cue
+        )
+        models[name] = build_model(tmp_path / name, tokenizer=tokenizer)
+    capture = ("soft-labels", "capture", "--teacher", models["teacher"], "--data", data)
+    train = ("train-kd", "--student", models["student"], "--teacher", models["teacher"], "--data", data)
+    train += ("--kd-ratio", 1, "--epochs", 1)
+    assert harness(*capture, "--output", tmp_path / "labels") == 0
+    with pytest.raises(HarnessError, match="template is"):
+        harness(*train, "--soft-labels", tmp_path / "labels", "--output", tmp_path / "out")
+    assert harness(*capture, "--student", models["student"], "--output", tmp_path / "fitting") == 0
+    before = sorted((tmp_path / "fitting").iterdir())
+    assert harness(*train, "--soft-labels", tmp_path / "fitting", "--output", tmp_path / "out") == 0
+    assert sorted((tmp_path / "fitting").iterdir()) == before
+
+
+def test_a_capture_says_what_it_will_take(harness, teacher, data_file, tmp_path, capsys):
+    capture = (
+        "soft-labels",
+        "capture",
+        "--teacher",
+        teacher,
+        "--data",
+        data_file,
+        "--output",
+        tmp_path / "labels",
+    )
+    assert harness(*capture, "--dry-run") == 0
+    shown = capsys.readouterr().out
+    assert "to capture     48 examples" in shown
+    assert "time           about" in shown
+    assert list(tmp_path.iterdir()) == []
+    harness(*capture)
+    harness(*capture, "--dry-run")
+    assert "to capture     0 examples" in capsys.readouterr().out
+
+
 def test_labels_for_another_k_are_refused(harness, options, teacher, data_file, tmp_path):
     capture = ("--teacher", teacher, "--data", data_file, "--output", tmp_path / "labels", "--top-k", 4)
     harness("soft-labels", "capture", *capture)

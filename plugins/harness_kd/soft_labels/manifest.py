@@ -39,6 +39,8 @@ class Manifest:
     """In which the teacher ran."""
     tail_draws: int = 0
     """Unbiased labels: so many draws from the mass outside the kept entries stand for it, in place of one bucket; 0 for none."""
+    template: str = ""
+    """SHA-256 of the chat template that the examples were written in; empty if they are no chats."""
     code_version: int = FORMAT
 
     @property
@@ -53,8 +55,9 @@ class Manifest:
 
     def _compared(self) -> dict[str, Any]:
         fields = json.loads(canonical_json(asdict(self)))
-        if not self.tail_draws:  # caches from before there were draws stay what they were
-            del fields["tail_draws"]
+        for name in ("tail_draws", "template"):  # caches from before there were any stay what they were
+            if not fields[name]:
+                del fields[name]
         return {name: value for name, value in fields.items() if name not in ("teacher", "teacher_revision")}
 
     def write_or_match(self, folder: Path) -> None:
@@ -71,7 +74,7 @@ class Manifest:
         """Raise a `HarnessError` that names each part in which ``stored`` differs from this manifest."""
         mine, theirs = self._compared(), stored._compared()
         problems = [
-            f"{folder}: {name.replace('_', ' ')} is {theirs.get(name, 0)}, this run needs {mine.get(name, 0)}"
+            f"{folder}: {name.replace('_', ' ')} is {theirs.get(name, 'none')}, this run needs {mine.get(name, 'none')}"
             for name in sorted({*mine, *theirs})
             if mine.get(name) != theirs.get(name)
         ]
