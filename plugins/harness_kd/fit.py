@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,8 +84,10 @@ def build_student(prepared: Prepared, settings: LossSettings) -> Any:
     frozen = plan.bf16 and plan.lora_rank > 0
     model: Any = prepared.student.model(dtype="bfloat16" if frozen else "float32")
     if plan.gradient_checkpointing:
-        # the reentrant kind drops the gradients of an adapter on a frozen body
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        with warnings.catch_warnings():  # the name changes from transformers 5 to 6
+            warnings.simplefilter("ignore", FutureWarning)
+            # the reentrant kind drops the gradients of an adapter on a frozen body
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     attach_loss(model, settings)
     if plan.packing:
         require_packable(model)

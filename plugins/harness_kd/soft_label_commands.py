@@ -139,10 +139,10 @@ def _fidelity(arguments: Namespace) -> int:
     except ValueError:
         raise HarnessError(f"--ks {arguments.ks!r} are no numbers", "Give --ks as in 8,16,32,64.") from None
     prepared = prepare(_plan_of(arguments, "unused"))
+    hide_loading_bars()
     student = (
         None if arguments.student is None else ModelSource.find(arguments.student, role="student").placed()
     )
-    hide_loading_bars()
     if prepared.teacher is None or prepared.manifest is None:
         raise AssertionError("a plan with a teacher has labels")
     found = measure(
@@ -208,7 +208,7 @@ def _inspect(arguments: Namespace) -> int:
     shown: dict[str, Any] = dataclasses.asdict(manifest)
     shown |= {"examples": len(cache), "tokens": tokens, "files": len(files)}
     for name, value in shown.items():
-        print(f"{name:18} {value}")
+        print(f"{name:18} {'none' if value == '' else value}")
     print(f"{'bytes':18} {size}" + (f" ({size / tokens:.1f} per token)" if tokens else ""))
     return 0
 

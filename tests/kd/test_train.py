@@ -161,6 +161,13 @@ def test_micro_batches_change_nothing(plan, tmp_path):
     assert_same(whole, split, rtol=1e-3, atol=2e-5)
 
 
+@pytest.mark.parametrize("adapter", [{}, {"lora_rank": 4, "lora_dropout": 0.0}])
+def test_gradient_checkpointing_changes_nothing(plan, tmp_path, adapter):
+    whole = train(replace(plan, **adapter))
+    recomputed = replace(plan, output=str(tmp_path / "again"), gradient_checkpointing=True, **adapter)
+    assert_same(whole, train(recomputed), rtol=1e-5, atol=1e-7)
+
+
 def test_packing_changes_nothing(plan, tmp_path):
     whole = train(plan)
     packed = train(replace(plan, output=str(tmp_path / "packed"), packing=True, max_length=40))
