@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,9 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
     how.add_argument("--without", metavar="NAMES", help="metric families to leave out")
     how.add_argument(
-        "--metadata", metavar="JSON", help="further options of the tasks and metrics, as one JSON object"
+        "--metadata",
+        metavar="OPTIONS",
+        help="further options of the tasks and metrics, as key=value,key=value or a JSON object",
     )
     how.add_argument("--chat", action="store_true", help="wrap prompts in the model's chat template")
     how.add_argument("--backend", default="hf", help="model backend of lm-eval (default: hf)")
@@ -131,14 +132,9 @@ def _check(arguments: Namespace) -> None:
 
 
 def _metadata(arguments: Namespace) -> dict[str, Any]:
-    metadata: dict[str, Any] = {}
-    if arguments.metadata:
-        try:
-            metadata = dict(json.loads(arguments.metadata))
-        except (ValueError, TypeError) as error:
-            raise HarnessError(
-                f"--metadata is not a JSON object: {error}", "For example: '{\"n_documents\": 100}'."
-            ) from None
+    from harness.lmeval.run import parse_metadata
+
+    metadata: dict[str, Any] = parse_metadata(arguments.metadata) if arguments.metadata else {}
     if arguments.metrics:
         metadata["metrics"] = arguments.metrics.split(",")
     if arguments.without:

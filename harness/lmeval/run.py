@@ -24,6 +24,27 @@ from harness.paths import tasks_dir
 from harness.records.provenance import model_identity
 
 
+def parse_metadata(text: str, option: str = "--metadata") -> dict[str, Any]:
+    """Options of tasks and metrics in both forms that ``lm_eval --metadata`` takes: a JSON object, or ``key=value,key=value``.
+
+    Raises:
+        HarnessError: If it is neither; it names ``option``.
+    """
+    from lm_eval.utils import simple_parse_args_string
+
+    try:
+        found = json.loads(text) if text.lstrip().startswith("{") else simple_parse_args_string(text)
+    except ValueError as error:
+        raise HarnessError(
+            f"{option} is not a JSON object: {error}", "For example: '{\"n_documents\": 100}'."
+        ) from None
+    if bad := [key for key, value in found.items() if value == ""]:
+        raise HarnessError(
+            f"{option}: no value for {', '.join(bad)}", f"For example: {option} n_documents=100"
+        )
+    return dict(found)
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvalRequest:
     """One call of ``lm_eval``."""

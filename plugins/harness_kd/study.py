@@ -141,17 +141,21 @@ def _evaluate(
         say(f"evaluate {label} with lm-eval on {', '.join(evaluation.tasks)}")
         from harness.lmeval.run import EvalRequest, evaluate
 
-        with replace_dir(results) as folder:
-            evaluate(
-                EvalRequest(
-                    model_args={"pretrained": str(model)},
-                    tasks=evaluation.tasks,
-                    output_path=folder,
-                    batch_size=evaluation.batch_size,
-                    limit=evaluation.limit,
-                    metadata=evaluation.metadata,
-                )
-            )
+        request = EvalRequest(
+            model_args={"pretrained": str(model)},
+            tasks=evaluation.tasks,
+            output_path=results,
+            batch_size=evaluation.batch_size,
+            limit=evaluation.limit,
+            metadata=evaluation.metadata,
+        )
+        try:
+            with replace_dir(results) as folder:
+                evaluate(replace(request, output_path=folder))
+        except HarnessError as error:  # it names the option of lm-eval
+            raise HarnessError(
+                error.problem, error.remedy.replace("--metadata", "--eval-metadata")
+            ) from error
     return next(path for path in results.iterdir() if path.is_dir())
 
 

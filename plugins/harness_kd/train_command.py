@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
@@ -117,10 +116,9 @@ def _add_evaluation_options(parser: ArgumentParser) -> None:
     parser.add_argument("--eval-batch-size", type=int, default=16, help="prompts at once (default: 16)")
     parser.add_argument(
         "--eval-metadata",
-        type=json.loads,
-        default={},
-        metavar="JSON",
-        help="options of the tasks and metrics",
+        default="",
+        metavar="OPTIONS",
+        help="options of the tasks and metrics, as key=value,key=value or a JSON object",
     )
 
 
@@ -155,13 +153,15 @@ def _run(arguments: Namespace) -> int:
             print(f"{label}\n{describe(prepare(run))}\n" if len(planned) > 1 else describe(prepare(run)))
         return 0
     if arguments.then_eval:
+        from harness.lmeval.run import parse_metadata
+
         tasks = tuple(arguments.tasks.split(",")) if arguments.tasks else default_tasks(plan.data)
         evaluation = Evaluation(
             tasks=tasks,
             board=arguments.board,
             limit=arguments.eval_limit,
             batch_size=arguments.eval_batch_size,
-            metadata=arguments.eval_metadata,
+            metadata=parse_metadata(arguments.eval_metadata, "--eval-metadata"),
         )
         for board in then_eval(plan, ratios, evaluation):
             print(f"{board.read_text('utf-8')}\n{board}")

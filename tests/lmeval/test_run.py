@@ -14,7 +14,7 @@ import pytest
 
 from harness.cli import main
 from harness.errors import HarnessError
-from harness.lmeval.run import EvalRequest, command, evaluate, response_cache
+from harness.lmeval.run import EvalRequest, command, evaluate, parse_metadata, response_cache
 from harness.records import from_lm_eval, import_results, load_documents
 from tests.lmeval.conftest import DOWNLOADS
 
@@ -299,3 +299,20 @@ def test_help_loads_no_torch(root: Path) -> None:
         "import sys; from harness.cli import main; main(['eval', '--help']); sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=root)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"without": ["meteor"], "n_documents": 3}', {"without": ["meteor"], "n_documents": 3}),
+        ("without=meteor+bertscore,n_documents=3", {"without": "meteor+bertscore", "n_documents": 3}),
+        ("", {}),
+    ],
+)
+def test_metadata_is_written_as_for_lm_eval(text: str, found: dict[str, Any]) -> None:
+    assert parse_metadata(text) == found
+
+
+def test_metadata_without_a_value_is_named() -> None:
+    with pytest.raises(HarnessError, match="--eval-metadata: no value for judge"):
+        parse_metadata("judge", "--eval-metadata")
