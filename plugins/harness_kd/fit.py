@@ -149,6 +149,7 @@ def _arguments(prepared: Prepared, folder: Path) -> TrainingArguments:
         use_cpu=not torch.accelerator.is_available(),
         dataloader_pin_memory=torch.accelerator.is_available(),
         remove_unused_columns=False,
+        ddp_find_unused_parameters=False,  # every weight of a language model is used in every step
     )
 
 

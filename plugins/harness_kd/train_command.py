@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,8 @@ def _run(arguments: Namespace) -> int:
             print(f"{board.read_text('utf-8')}\n{board}")
         return 0
     for folder in train_all(plan, ratios, say=lambda _: None).values():
-        print(folder)
+        if os.environ.get("RANK", "0") == "0":
+            print(folder)
     return 0
 
 
