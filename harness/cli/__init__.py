@@ -109,7 +109,9 @@ def build_parser(groups: Sequence[CommandGroup]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"harness {__version__}")
     # argparse cannot group subcommands under headings: they are hidden here and listed in the epilog
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", help=argparse.SUPPRESS)
+    subparsers = parser.add_subparsers(
+        dest="command", metavar="COMMAND", help=argparse.SUPPRESS, prog="harness"
+    )
     for group in groups:
         for command in group.commands:
             # abbreviated options would change their meaning with every option that is added

@@ -146,12 +146,11 @@ def _read(arguments: Namespace) -> tuple[list[dict[str, Any]], list[str], list[s
 
 
 def _model(arguments: Namespace) -> tuple[LanguageModel, str]:
-    from transformers.utils import logging
-
     from harness.lookback.local import load_model
+    from harness.quiet import hide_loading_bars
     from harness.records.provenance import model_identity
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    hide_loading_bars()
     lm = load_model(
         arguments.model, device=arguments.device, dtype=arguments.dtype, revision=arguments.revision
     )

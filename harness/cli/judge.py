@@ -82,7 +82,7 @@ def _run(arguments: Namespace) -> int:
 
 
 def _test(arguments: Namespace) -> int:
-    _hide_loading_bars()
+    _quieten()
     from harness.judges.select import checks
 
     judge, found = checks(arguments.judge, device=arguments.device, dtype=arguments.dtype)
@@ -104,7 +104,7 @@ def _score(arguments: Namespace) -> int:
         raise HarnessError(
             "nothing, or too much, to score", "Give a PATH, or --source TEXT and --summary TEXT."
         )
-    _hide_loading_bars()
+    _quieten()
     from harness.judges import load
     from harness.judges.reading import Item, forget, read_items, score_items
 
@@ -159,7 +159,7 @@ def _fit(arguments: Namespace) -> int:
     names = ("data", "base", "output", "epochs", "patience", "batch_size", "learning_rate", "max_length", "held_out",
              "calibration", "seed", "device")  # fmt: skip
     plan = FitPlan(**{name: getattr(arguments, name) for name in names})
-    _hide_loading_bars()
+    _quieten()
     if arguments.dry_run:
         print(describe(plan))
         return 0
@@ -170,14 +170,13 @@ def _fit(arguments: Namespace) -> int:
     return 0
 
 
-def _hide_loading_bars() -> None:
-    """One bar for the work is enough: transformers shows one more per weight file."""
-    import logging as standard
+def _quieten() -> None:
+    import logging
 
-    from transformers.utils import logging
+    from harness.quiet import hide_loading_bars
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    standard.getLogger("transformers").setLevel(standard.ERROR)
+    hide_loading_bars()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
 
 
 COMMAND = Command(

@@ -90,8 +90,10 @@ def _fit(arguments: Namespace) -> int:
     from harness.lookback.fit import evaluate, fit, read_examples, split, table
     from harness.lookback.local import load_model
     from harness.lookback.rows import TEMPLATE, read_rows
+    from harness.quiet import hide_loading_bars
 
     _check_suffix(arguments.output)
+    hide_loading_bars()
     template = arguments.template or TEMPLATE
     if "{context}" not in template:
         raise HarnessError(f"--template {template!r} has no {{context}}", f"For example: {TEMPLATE!r}.")

@@ -21,6 +21,7 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.files import canonical_json, sha256_bytes
 from harness.paths import tasks_dir
+from harness.quiet import hide_loading_bars
 from harness.records.provenance import model_identity
 
 
@@ -125,6 +126,7 @@ def evaluate(request: EvalRequest) -> Path:
     from harness.lmeval import gold
 
     gold.register()
+    hide_loading_bars()
     for name in ("lm_eval", "transformers"):
         logging.getLogger(name).setLevel(logging.ERROR)
     manager = _task_manager(request)

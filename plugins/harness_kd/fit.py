@@ -26,7 +26,7 @@ def fit(prepared: Prepared, labels: LabelSource | None, folder: Path) -> dict[st
     """Train from the last complete checkpoint, or from the start, and leave the model in ``folder/model``.
 
     Returns:
-        ``steps`` taken, and ``last``, the last logged loss and its parts in nats per target token.
+        ``steps`` taken; ``history``, the logged losses and their parts in nats per target token; ``dev``, the score of each epoch.
     """
     from transformers import ProgressCallback, set_seed
 
@@ -64,10 +64,17 @@ def fit(prepared: Prepared, labels: LabelSource | None, folder: Path) -> dict[st
             merged(trainer.accelerator.unwrap_model(trainer.model)).save_pretrained(folder / "model")
     else:
         trainer.save_model(str(folder / "model"))
-    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
-    shown = ("loss", "cross_entropy", "divergence")
-    last = {name: logs[-1][name] for name in shown if name in logs[-1]} if logs else {}
-    return {"steps": result.global_step, "last": last, "dev": _dev_scores(plan, trainer.state.log_history)}
+    shown = ("step", "epoch", "loss", "cross_entropy", "divergence", "learning_rate")
+    history = [
+        {name: entry[name] for name in shown if name in entry}
+        for entry in trainer.state.log_history
+        if "loss" in entry
+    ]
+    return {
+        "steps": result.global_step,
+        "history": history,
+        "dev": _dev_scores(plan, trainer.state.log_history),
+    }
 
 
 def build_student(prepared: Prepared, settings: LossSettings) -> Any:

@@ -46,10 +46,3 @@ def add_data_options(parser: ArgumentParser) -> None:
     add_option(parser, "teacher_dtype", "precision that the teacher runs in", choices=("auto", *DTYPES))
     add_option(parser, "engine", "what captures the soft labels", choices=ENGINES)
     add_option(parser, "temperature", "temperature of the distillation loss")
-
-
-def hide_loading_bars() -> None:
-    """One bar for the work is enough: transformers shows one more per weight file."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -10,7 +10,8 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.plugins import Command
-from harness_kd.options import DEFAULTS, add_data_options, add_option, hide_loading_bars
+from harness.quiet import hide_loading_bars
+from harness_kd.options import DEFAULTS, add_data_options, add_option
 from harness_kd.plan import TrainPlan
 
 _DRY_RUN = "check everything, print the plan, write nothing"

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import os
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
 from harness.plugins import Command
-from harness_kd.options import add_data_options, add_option, hide_loading_bars
+from harness.quiet import hide_loading_bars
+from harness_kd.options import add_data_options, add_option
 from harness_kd.plan import DIVERGENCE_NAMES, SELECTIONS, TrainPlan
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -169,8 +172,23 @@ def _run(arguments: Namespace) -> int:
         return 0
     for folder in train_all(plan, ratios, say=lambda _: None).values():
         if os.environ.get("RANK", "0") == "0":
+            print(_summary(folder), file=sys.stderr)
             print(folder)
     return 0
+
+
+def _summary(folder: Path) -> str:
+    """How the parts of the loss went, from the first log to the last."""
+    from harness_kd.runs import RUN_FILE
+
+    metrics = json.loads((folder / RUN_FILE).read_text("utf-8"))["metrics"]
+    history = metrics.get("history") or []
+    words = [f"{folder.name}: {metrics['steps']} steps"]
+    for name in ("cross_entropy", "divergence") if history else ():
+        first, last = history[0][name], history[-1][name]
+        if last:
+            words.append(f"{name.replace('_', '-')} {first:.3f} -> {last:.3f} nats per token")
+    return ", ".join(words)
 
 
 TRAIN_KD = Command(

@@ -12,6 +12,7 @@ import pytest
 RANKS = {
     "errors": 0,
     "files": 0,
+    "quiet": 0,
     "paths": 0,
     "plugins": 0,
     "generation": 1,
