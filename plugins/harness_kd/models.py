@@ -7,6 +7,7 @@ import json
 import math
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,12 +27,12 @@ class ModelSource:
     """A model on this machine, known by what its files hold."""
 
     name: str
-    """What the user typed: a folder or a hub name."""
+    """What the user typed: a folder, a hub name, or a hub name with ``@revision``."""
     folder: Path
     revision: str
     """Commit of a hub model; ``local`` for a folder."""
     weights_sha256: str
-    """Over the names and contents of config.json and all safetensors files."""
+    """Over the names and contents of config.json and the weight files that transformers loads."""
 
     @classmethod
     def find(cls, name: str, *, role: str) -> ModelSource:
@@ -49,11 +50,12 @@ class ModelSource:
             folder = _download(name, role=role)
             revision = folder.name
         problems = []
-        weights = sorted(folder.glob("*.safetensors"))
+        weights = _weight_files(folder)
         if not (folder / "config.json").is_file():
             problems.append(f"{role} {name}: no config.json")
         if not weights:
             problems.append(f"{role} {name}: no *.safetensors weights (pickled weights are never loaded)")
+        problems += [f"{role} {name}: {file.name} is missing" for file in weights if not file.is_file()]
         if not any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json")):
             problems.append(f"{role} {name}: no tokenizer files")
         HarnessError.raise_for(
@@ -61,7 +63,7 @@ class ModelSource:
         )
         digest = hashlib.sha256()
         for file in (folder / "config.json", *weights):
-            digest.update(f"{file.name} {sha256_file(file)}\n".encode())
+            digest.update(f"{file.name} {_content_hash(file)}\n".encode())
         return cls(name=name, folder=folder, revision=revision, weights_sha256=digest.hexdigest())
 
     @property
@@ -83,7 +85,7 @@ class ModelSource:
         from safetensors import safe_open
 
         count = 0
-        for path in self.folder.glob("*.safetensors"):
+        for path in _weight_files(self.folder):
             with safe_open(path, framework="np") as file:
                 count += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
         return count
@@ -112,6 +114,17 @@ class ModelSource:
         return model
 
 
+def _content_hash(path: Path) -> str:
+    """SHA-256 of a file, computed once per process: a command may prepare several runs of models of many gigabytes."""
+    stat = path.stat()
+    return _hashed(path.resolve(), stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _hashed(path: Path, *_state: int) -> str:
+    return sha256_file(path)
+
+
 def device() -> torch.device:
     """The accelerator of this process, or the processor."""
     import torch
@@ -123,6 +136,17 @@ def device() -> torch.device:
     return torch.device(found.type if found else "cpu", index)
 
 
+_INDEX = "model.safetensors.index.json"
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The files that transformers loads; some repositories hold the same weights again, in another layout."""
+    if (folder / _INDEX).is_file():
+        names = json.loads((folder / _INDEX).read_text("utf-8"))["weight_map"].values()
+        return sorted(folder / name for name in set(names))
+    return sorted(folder.glob("*.safetensors"))
+
+
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
@@ -131,8 +155,16 @@ def _download(name: str, *, role: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     remedy = "Give an existing model folder, or a hub name such as organisation/model with access to the hub."
+    repository, _, revision = name.partition("@")
     try:
-        return Path(snapshot_download(name, allow_patterns=_FILES))
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision or None,
+                allow_patterns=_FILES,
+                ignore_patterns=["consolidated*"],
+            )
+        )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
         reason = str(error).splitlines()[0]
         raise HarnessError(

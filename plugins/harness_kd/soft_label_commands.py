@@ -20,7 +20,7 @@ _DRY_RUN = "check everything, print the plan, write nothing"
 def _add_arguments(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     capture = actions.add_parser("capture", help="store the teacher's soft labels of a data set")
-    add_option(capture, "teacher", "model folder or hub name", metavar="PATH", required=True)
+    add_option(capture, "teacher", "model folder, or hub name[@revision]", metavar="PATH", required=True)
     capture.add_argument(
         "--output", required=True, metavar="DIR", help="cache folder; a second call adds what is missing"
     )
@@ -51,7 +51,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _add_fidelity(parser: ArgumentParser) -> None:
-    add_option(parser, "teacher", "model folder or hub name", metavar="PATH", required=True)
+    add_option(parser, "teacher", "model folder, or hub name[@revision]", metavar="PATH", required=True)
     add_data_options(parser)
     parser.add_argument(
         "--student",
@@ -69,7 +69,7 @@ def _add_fidelity(parser: ArgumentParser) -> None:
 
 
 def _add_generate(parser: ArgumentParser) -> None:
-    add_option(parser, "teacher", "model folder or hub name", metavar="PATH", required=True)
+    add_option(parser, "teacher", "model folder, or hub name[@revision]", metavar="PATH", required=True)
     add_option(parser, "data", "as for train-kd; its references are not looked at", metavar="PATH_OR_NAME")
     parser.add_argument(
         "--output", type=Path, required=True, metavar="FILE", help="JSON Lines that train-kd --data reads"

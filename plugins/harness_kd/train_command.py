@@ -47,7 +47,7 @@ def _ratios(text: str) -> tuple[float, ...]:
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
-    add_option(parser, "student", "model folder or hub name to train", metavar="PATH")
+    add_option(parser, "student", "what to train: model folder, or hub name[@revision]", metavar="PATH")
     add_option(
         parser, "teacher", "model to learn from; self: the student's own finetuned twin", metavar="PATH"
     )
