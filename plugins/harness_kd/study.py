@@ -148,6 +148,7 @@ def _evaluate(
             batch_size=evaluation.batch_size,
             limit=evaluation.limit,
             metadata=evaluation.metadata,
+            response_cache=Path(f"{plan.output}-eval") / ".responses",
         )
         try:
             with replace_dir(results) as folder:
@@ -186,7 +187,8 @@ def columns_of(scores: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[str]:
         if summary["higher_is_better"] and all(key in other for other in scores)
     ]
     first = [key for key in _FIRST if key in shared]
-    return (first + [key for key in shared if key not in first])[:_COLUMNS]
+    rest = [key for key in shared if key not in first and key != "answer_rate"]  # which every board shows
+    return (first + rest)[:_COLUMNS] or shared
 
 
 def _publish(
