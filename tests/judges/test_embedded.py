@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from harness.cli import main
 from harness.errors import HarnessError
@@ -43,6 +44,15 @@ def test_the_embedded_judge_loads_in_sentence_transformers() -> None:
     theirs = CrossEncoder(str(EMBEDDED), device="cpu").predict(pairs, show_progress_bar=False)
     judge = load("embedded", device="cpu")
     assert judge.score(pairs) == pytest.approx(judge.calibration.apply(list(map(float, theirs))), abs=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator")
+def test_an_accelerator_gives_what_a_processor_does() -> None:
+    pairs = [(p.source, p.summary) for p in newsworld_pairs("judge-tests", 8)]
+    expected = load("embedded", device="cpu").score(pairs)
+    assert load("embedded").score(pairs) == pytest.approx(expected, abs=1e-4)
+    assert load("embedded", dtype="bfloat16").score(pairs) == pytest.approx(expected, abs=0.1)
 
 
 def test_the_metric_gives_mean_and_rate_and_counts_what_it_cannot_score() -> None:

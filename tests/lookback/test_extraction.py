@@ -178,3 +178,14 @@ def test_a_context_that_is_the_whole_prompt_leaves_its_last_token() -> None:
 def test_a_passage_without_response_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one token"):
         Passage([1, 2], [], 1)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_accelerator_gives_what_a_processor_does(family: str) -> None:
+    model = make(family)
+    expected = lookback_ratios(model, passages())
+    found = lookback_ratios(model.to(torch.accelerator.current_accelerator()), passages())
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4, rtol=0)
