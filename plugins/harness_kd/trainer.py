@@ -20,6 +20,7 @@ from torch.utils.data import Dataset, Sampler
 from tqdm import tqdm
 from transformers import Trainer, TrainerCallback
 
+from harness.errors import HarnessError
 from harness.files import write_atomic
 from harness_kd.data import Example
 from harness_kd.packing import bins_of, packed
@@ -188,10 +189,19 @@ class DistillationTrainer(Trainer):
         return metrics
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the unweighted parts of the loss, in nats per target token, to each training log."""
+        """Add the unweighted parts of the loss, in nats per target token, to each training log.
+
+        Raises:
+            HarnessError: If they are no numbers: transformers would log the last loss that was one, and go on.
+        """
         if self._parts is not None and "loss" in logs:
             steps = max(1, self.state.global_step - self._parts_since)
             parts = self.accelerator.reduce(self._parts, reduction="sum") / steps
+            if not parts.isfinite().all():
+                raise HarnessError(
+                    f"the loss is no number in the {steps} steps before step {self.state.global_step}",
+                    "Train with a lower --learning-rate or more --warmup-steps, into another --output.",
+                )
             logs = {**logs, "cross_entropy": parts[0].item(), "divergence": parts[1].item()}
             self._parts = None
         super().log(logs, start_time)

@@ -296,6 +296,17 @@ def test_a_full_disk_keeps_what_is_finished(source, tmp_path, monkeypatch):
     assert verify(tmp_path) == 1
 
 
+def test_a_teacher_whose_logits_are_no_numbers_is_refused(source, examples, tmp_path):
+    def broken():
+        model = source.model()
+        model.model.norm.weight.data[3] = torch.nan
+        return model
+
+    with pytest.raises(HarnessError, match="logits that are no numbers"):
+        capture(broken, examples, tmp_path, manifest_of(source))
+    assert label_files(tmp_path) == []
+
+
 def test_padded_rows_of_the_teachers_head_take_no_mass(build_model, tmp_path, examples):
     padded = ModelSource.find(build_model(tmp_path / "padded", seed=5, rows=128), role="teacher")
     manifest = manifest_of(padded, top_k=500)

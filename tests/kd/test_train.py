@@ -269,6 +269,12 @@ def test_two_processes_give_the_weights_of_one(plan, tmp_path):
     assert_same(one, two.output, rtol=1e-3, atol=2e-5)
 
 
+def test_a_run_that_diverges_is_stopped(plan):
+    with pytest.raises(HarnessError, match="the loss is no number"):
+        train(replace(plan, learning_rate=1e30))
+    assert not Path(plan.output).exists()
+
+
 def test_missing_models_are_named(plan, tmp_path):
     with pytest.raises(HarnessError, match="student /no/such/model"):
         train(replace(plan, student="/no/such/model"))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from harness.errors import HarnessError
 from harness_kd.data import Example
 from harness_kd.loss import CHUNK_ELEMENTS
 from harness_kd.soft_labels.cache import SoftLabelCache, writing
@@ -98,7 +99,11 @@ def length_buckets(examples: Sequence[Example]) -> Iterator[list[Example]]:
 def label_batch(
     teacher: PreTrainedModel, batch: Sequence[Example], manifest: Manifest, device: torch.device
 ) -> list[SoftLabels]:
-    """The teacher's labels of one batch; only response rows reach the output head, a chunk at a time."""
+    """The teacher's labels of one batch; only response rows reach the output head, a chunk at a time.
+
+    Raises:
+        HarnessError: If the teacher's logits are no numbers.
+    """
     inputs = {name: tensor.to(device) for name, tensor in padded(batch, decoder_start(teacher)).items()}
     hidden = response_states(teacher, inputs)
     head = teacher.get_output_embeddings()  # type: ignore[no-untyped-call]
@@ -111,6 +116,12 @@ def label_batch(
     ids, log_probs, keep, log_tail, log_z = (
         np.concatenate([chunk[field].cpu().numpy() for chunk in chunks]) for field in range(5)
     )
+    if not np.isfinite(log_z).all():
+        raise HarnessError(
+            f"the teacher gives logits that are no numbers for {(~np.isfinite(log_z)).sum()} of {len(log_z)} tokens of a batch",
+            f"It ran in {manifest.teacher_dtype}: float16 overflows in models made for bfloat16. Try --teacher-dtype bfloat16 or "
+            "float32; if that fails too, its weights are damaged.",
+        )
     ends = np.cumsum([example.targets for example in batch])
     slices = [slice(end - example.targets, end) for example, end in zip(batch, ends, strict=True)]
     size, dtype = manifest.vocabulary_size, manifest.label_dtype
