@@ -216,7 +216,7 @@ def table(output: Path, shown: Iterable[Run]) -> str:
         shared = sorted(set(by_seed) & set(baseline))
         own = [100 * statistics.fmean(by_seed[seed]) for seed in shared]
         sft = [100 * statistics.fmean(baseline[seed]) for seed in shared]
-        cells = [f"{noise:.0%} noisy" if noise else "clean", teacher or "", method, _mean_and_spread(own)]
+        cells = [f"{noise:.0%} noisy" if noise else "clean", teacher or "", method, mean_and_spread(own)]
         if method == "SFT":
             cells += ["", "", "", ""]
         else:
@@ -225,13 +225,14 @@ def table(output: Path, shown: Iterable[Run]) -> str:
             exact, _ = mcnemar(pairs.count((1, 0)), pairs.count((0, 1)))
             p = float(ttest_rel(own, sft).pvalue) if len(shared) > 1 else math.nan
             won = f"{sum(gain > 0 for gain in gains)}/{len(gains)}"
-            cells += [_mean_and_spread(gains, "+"), won, f"{p:.4f}", f"{exact:.2g}"]
+            cells += [mean_and_spread(gains, "+"), won, f"{p:.4f}", f"{exact:.2g}"]
         cells.append(f"{100 * statistics.fmean(extrinsic[(noise, teacher, method)]):.1f}")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _mean_and_spread(values: list[float], sign: str = "") -> str:
+def mean_and_spread(values: list[float], sign: str = "") -> str:
+    """Mean and standard deviation, as text."""
     spread = statistics.stdev(values) if len(values) > 1 else math.nan
     return f"{statistics.fmean(values):{sign}.1f} ± {spread:.1f}"
 
