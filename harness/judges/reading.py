@@ -13,7 +13,7 @@ from harness.errors import HarnessError
 from harness.files import canonical_json, iter_jsonl, read_jsonl, sha256_bytes, write_jsonl
 from harness.judges.base import THRESHOLD, Judge
 from harness.judges.pairs import SOURCE_COLUMNS, SUMMARY_COLUMNS
-from harness.metrics.sentences import split_sentences
+from harness.metrics.sentences import sentence_spans
 
 _CHUNK = 256
 
@@ -136,14 +136,3 @@ def _row(
         for (start, end), part in zip(spans, parts, strict=True)
     ]
     return row
-
-
-def sentence_spans(text: str) -> list[tuple[int, int]]:
-    """(start, end) of each sentence, by the rules of `harness.metrics.sentences`."""
-    spans, at = [], 0
-    for sentence in split_sentences(text):
-        start = text.find(sentence, at)
-        if start >= 0:
-            at = start + len(sentence)
-            spans.append((start, at))
-    return spans

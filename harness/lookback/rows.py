@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from harness.errors import HarnessError
 from harness.files import iter_jsonl
 from harness.lookback.windows import Span
-from harness.metrics.sentences import split_sentences
+from harness.metrics.sentences import sentence_spans
 
 TEMPLATE = "#Document#: {context}\n#Summary#:"
 """The original's prompt for CNN/DailyMail."""
@@ -121,13 +121,3 @@ def judge_labeller(judge: Judge, threshold: float = 0.5) -> Labeller:
         return [place for place, score in zip(places, scores, strict=True) if score < threshold]
 
     return label
-
-
-def sentence_spans(text: str) -> list[Span]:
-    """Characters of each sentence, as `harness.metrics.sentences` splits them."""
-    spans, start = [], 0
-    for sentence in split_sentences(text):
-        start = text.index(sentence, start)
-        spans.append((start, start + len(sentence)))
-        start += len(sentence)
-    return spans

@@ -16,7 +16,8 @@ from harness.lookback.fit import Example, auroc, best_threshold, dataset, evalua
 from harness.lookback.local import load_model
 from harness.lookback.newsworld import oracle_rows
 from harness.lookback.page import Shown, colour, coloured, page
-from harness.lookback.rows import judge_labeller, make_row, oracle_labeller, read_rows, sentence_spans
+from harness.lookback.rows import judge_labeller, make_row, oracle_labeller, read_rows
+from harness.metrics.sentences import sentence_spans
 from harness.newsworld import models
 
 
