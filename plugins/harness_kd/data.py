@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from harness.errors import HarnessError
 from harness.files import canonical_json
@@ -18,6 +20,8 @@ from harness_kd.rows import TextRow
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_BLOCK = 2048
+"""Rows tokenised at once."""
 _DATE = "26 Jul 2024"
 """Llama 3's chat template writes today's date unless told another, and tomorrow's tokens would find no labels. This is its own
 default."""
@@ -108,11 +112,8 @@ def tokenize_rows(
     examples: list[Example] = []
     kept: list[int] = []
     dropped = truncated = 0
-    for number, row in enumerate(rows):
-        prompt, response = (
-            prompt_ids(row, tokenizer, closed=encoder_decoder),
-            [*_ids(tokenizer, row.response), end],
-        )
+    for number, (prompt, response) in enumerate(_tokenized(rows, tokenizer, encoder_decoder)):
+        response.append(end)
         if len(prompt) > max_prompt_length or len(prompt) + len(response) > max_length:
             if overlong == "drop":
                 dropped += 1
@@ -132,28 +133,54 @@ def tokenize_rows(
     return TokenizedData(examples=tuple(examples), kept=tuple(kept), dropped=dropped, truncated=truncated)
 
 
-def prompt_ids(row: TextRow, tokenizer: PreTrainedTokenizerBase, *, closed: bool) -> list[int]:
-    """Tokens of a row's prompt, at least one; ``closed`` as ``encoder_decoder`` of `tokenize_rows`."""
-    if row.messages:
-        if not tokenizer.chat_template:
-            raise HarnessError(
-                "the rows are chats, but the tokenizer has no chat template",
-                "Give rows with prompt and response.",
-            )
-        text = tokenizer.apply_chat_template(
-            list(row.messages), tokenize=False, add_generation_prompt=True, date_string=_DATE
-        )
-        ids = _ids(tokenizer, str(text))
-    else:
-        start = tokenizer.bos_token
-        repeated = bool(start) and row.prompt.startswith(str(start))
-        ids = [int(i) for i in tokenizer(row.prompt, add_special_tokens=not repeated)["input_ids"]]
-        if not closed and ids and ids[-1] == tokenizer.eos_token_id:
+def _tokenized(
+    rows: Sequence[TextRow], tokenizer: PreTrainedTokenizerBase, closed: bool
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Prompt and response of each row, a block at a time: tokenizers share a block among the cores."""
+    hidden = len(rows) <= _BLOCK or not sys.stderr.isatty()
+    with tqdm(total=len(rows), desc="tokenise", unit="row", leave=False, disable=hidden) as bar:
+        for start in range(0, len(rows), _BLOCK):
+            block = rows[start : start + _BLOCK]
+            responses = _ids(tokenizer, [row.response for row in block])
+            yield from zip(prompt_ids(block, tokenizer, closed=closed), responses, strict=True)
+            bar.update(len(block))
+
+
+def prompt_ids(
+    rows: Sequence[TextRow], tokenizer: PreTrainedTokenizerBase, *, closed: bool
+) -> list[list[int]]:
+    """Tokens of each row's prompt, at least one; ``closed`` as ``encoder_decoder`` of `tokenize_rows`."""
+    texts = [_prompt(row, tokenizer) for row in rows]
+    found: list[list[int]] = [[] for _ in rows]
+    for special in (True, False):
+        numbers = [number for number, (_, wanted) in enumerate(texts) if wanted == special]
+        for number, ids in zip(
+            numbers, _ids(tokenizer, [texts[n][0] for n in numbers], special=special), strict=True
+        ):
+            found[number] = ids
+    first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    for row, ids in zip(rows, found, strict=True):
+        if not row.messages and not closed and ids and ids[-1] == tokenizer.eos_token_id:
             ids.pop()  # some tokenizers close every text; a prompt goes on
-    if not ids:  # an unconditional response still needs a token to predict its first one from
-        first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-        ids = [int(first)]
-    return ids
+        if not ids:  # an unconditional response still needs a token to predict its first one from
+            ids.append(int(first))
+    return found
+
+
+def _prompt(row: TextRow, tokenizer: PreTrainedTokenizerBase) -> tuple[str, bool]:
+    """A row's prompt as text, and whether the tokenizer is to add its special tokens."""
+    if not row.messages:
+        start = tokenizer.bos_token
+        return row.prompt, not (start and row.prompt.startswith(str(start)))
+    if not tokenizer.chat_template:
+        raise HarnessError(
+            "the rows are chats, but the tokenizer has no chat template",
+            "Give rows with prompt and response.",
+        )
+    text = tokenizer.apply_chat_template(
+        list(row.messages), tokenize=False, add_generation_prompt=True, date_string=_DATE
+    )
+    return str(text), False
 
 
 def template_hash(rows: Sequence[TextRow], tokenizer: PreTrainedTokenizerBase) -> str:
@@ -163,5 +190,11 @@ def template_hash(rows: Sequence[TextRow], tokenizer: PreTrainedTokenizerBase) -
     return hashlib.sha256(canonical_json(tokenizer.chat_template).encode()).hexdigest()
 
 
-def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return [int(i) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+def _ids(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, special: bool = False
+) -> list[list[int]]:
+    return (
+        [list(ids) for ids in tokenizer(list(texts), add_special_tokens=special)["input_ids"]]
+        if texts
+        else []
+    )

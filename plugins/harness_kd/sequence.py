@@ -67,7 +67,7 @@ def prepare(plan: SequencePlan) -> Prepared:
     teacher = ModelSource.find(plan.teacher, role="teacher")
     tokenizer = teacher.tokenizer()
     rows = load_rows(plan.data)
-    ids = [prompt_ids(row, tokenizer, closed=teacher.encoder_decoder) for row in rows]
+    ids = prompt_ids(rows, tokenizer, closed=teacher.encoder_decoder)
     kept = [i for i, prompt in enumerate(ids) if len(prompt) <= plan.max_prompt_length]
     if not kept:
         raise HarnessError(
