@@ -9,17 +9,19 @@ model is a Llama with random weights, the labels are random top-K entries in a r
     sft liger  finetuning with Liger-Kernel's fused linear cross-entropy; needs a GPU and liger-kernel
     sft dense  finetuning with the model's own loss over all logits
 
-Rounds go through all contenders in turn, in an order that turns too; ratios are medians over rounds. On a CPU the seconds are the
-process's own, which other programs disturb less than the clock. Memory is the peak of a process of its own above what it held
-before its first step: gradients, optimizer and activations (on a GPU, the allocator's peak).
+On a CPU rounds go through all contenders in turn, in an order that turns too, ratios are medians over rounds, and the seconds are
+the process's own, which other programs disturb less than the clock. On a GPU each contender has the device to itself. Memory is
+the peak of a process of its own above what it held before its first step: gradients, optimizer and activations (on a GPU, the
+allocator's peak). ``--dtype mixed`` is what ``train-kd --bf16`` does: float32 weights under a bfloat16 autocast.
 
     python benchmarks/kd_step.py [--hidden 512] [--layers 8] [--vocabulary 32000] [--batch 8] [--length 256] [--rounds 7]
-    python benchmarks/kd_step.py --preset llama-2-7b --device cuda --dtype bfloat16 --rounds 20    # and the paper's Dolly run
+    python benchmarks/kd_step.py --preset llama-2-7b --device cuda --rounds 20    # and the paper's Dolly run
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -46,36 +48,38 @@ PROMPT = 0.25
 """Share of each row that is prompt."""
 PRESETS = {
     "llama-2-7b": dict(
-        hidden=4096, layers=32, heads=32, intermediate=11008, vocabulary=32000, batch=8, length=1024
+        hidden=4096,
+        layers=32,
+        heads=32,
+        intermediate=11008,
+        vocabulary=32000,
+        batch=8,
+        length=1024,
+        dtype="mixed",
+        checkpointing=True,
     )
 }
-DOLLY_STEPS = 14_011 * 3 // 8
-"""databricks-dolly-15k without its first 1,000 rows, 3 epochs, batch 8: the paper's run."""
+DOLLY_TOKENS = 14_011 * 3 * 220
+"""The paper's run: databricks-dolly-15k without its first 1,000 rows, 3 epochs. 220 tokens a row is the mean over 500 of its rows
+in a vocabulary of 2,000, so fewer in Llama's 32,000; packed, so that no token is padding."""
 
 
 def main() -> None:
     """Print the table."""
     arguments = parse()
     if arguments.contender:
-        print(_peak(arguments))
+        print(json.dumps(_alone(arguments)))
         return
     contenders = available(arguments)
     with tempfile.TemporaryDirectory() as folder:
         arguments.cache = Path(folder)
         batch = write_labels(arguments)
-        steps = {name: make_step(name, arguments, batch) for name in contenders}
-        seconds: dict[str, list[float]] = {name: [] for name in contenders}
-        clock = time.process_time if arguments.device == "cpu" else time.perf_counter
-        for number in range(arguments.rounds + 1):
-            turn = number % len(contenders)
-            for name in contenders[turn:] + contenders[:turn]:
-                started = clock()
-                steps[name]()
-                _synchronise(arguments)
-                if number:  # the first step allocates
-                    seconds[name].append(clock() - started)
-        del steps
-        peaks = {name: _peak_of_process(name, arguments) for name in contenders}
+        seconds = in_turn(contenders, arguments, batch) if arguments.device == "cpu" else {}
+        peaks = {}
+        for name in contenders:
+            found = _process(name, arguments)
+            peaks[name] = found["mib"]
+            seconds.setdefault(name, found["seconds"])
     tokens = arguments.batch * (arguments.length - int(PROMPT * arguments.length))
     print(
         f"hidden {arguments.hidden}, {arguments.layers} layers, V = {arguments.vocabulary:,}, {arguments.batch} rows of "
@@ -88,7 +92,35 @@ def main() -> None:
         memory = peaks["kd"] / peaks[name]
         print(f"| {name} | {median(values):.3f} | {ratio:.3f} | {peaks[name]:,} | {memory:.3f} |")
     if arguments.preset:
-        print(f"\nThe paper's Dolly run at this rate: {median(seconds['kd']) * DOLLY_STEPS / 60:.0f} minutes")
+        rate = arguments.batch * arguments.length / median(seconds["kd"])
+        share = rate * _flops_per_token(arguments) / (arguments.peak_tflops * 1e12)
+        print(
+            f"\nkd: {rate:,.0f} tokens per second, {share:.0%} of {arguments.peak_tflops:g} TFLOP/s; the paper's Dolly run at this "
+            f"rate: {DOLLY_TOKENS / rate / 60:.0f} minutes"
+        )
+
+
+def in_turn(
+    contenders: list[str], arguments: argparse.Namespace, batch: list[Example]
+) -> dict[str, list[float]]:
+    """Processor seconds of each contender's steps, all in this process."""
+    steps = {name: make_step(name, arguments, batch) for name in contenders}
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(arguments.rounds + 1):
+        turn = number % len(contenders)
+        for name in contenders[turn:] + contenders[:turn]:
+            started = time.process_time()
+            steps[name]()
+            if number:  # the first step allocates
+                seconds[name].append(time.process_time() - started)
+    return seconds
+
+
+def _flops_per_token(arguments: argparse.Namespace) -> float:
+    """Of forward and backward: 6 per weight that multiplies, and 6 per layer, channel and token of a causal context."""
+    hidden, layers = arguments.hidden, arguments.layers
+    weights = layers * (4 * hidden**2 + 3 * hidden * arguments.intermediate) + hidden * arguments.vocabulary
+    return 6.0 * (weights + layers * hidden * arguments.length)
 
 
 def parse() -> argparse.Namespace:
@@ -102,7 +134,11 @@ def parse() -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "mixed"), default="float32")
+    parser.add_argument("--checkpointing", action="store_true", help="recompute activations")
+    parser.add_argument(
+        "--peak-tflops", type=float, default=989.0, help="of the GPU (default: H100, dense bf16)"
+    )
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     parser.add_argument("--cache", type=Path, help=argparse.SUPPRESS)
     preset = parser.parse_known_args()[0].preset
@@ -184,8 +220,12 @@ def make_step(name: str, arguments: argparse.Namespace, batch: list[Example]) ->
         num_attention_heads=arguments.heads,
         max_position_embeddings=arguments.length,
     )
-    dtype = getattr(torch, arguments.dtype)
-    model = LlamaForCausalLM(config).to(arguments.device, dtype).train()
+    mixed = arguments.dtype == "mixed"
+    with torch.device(arguments.device):
+        model = LlamaForCausalLM(config).train()
+    model.to(torch.float32 if mixed else getattr(torch, arguments.dtype))
+    if arguments.checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     distil = name == "kd"
     if name in ("kd", "sft"):
         attach_loss(model, LossSettings(kd_weight=kd_weight_of(10.0) if distil else 0.0))
@@ -200,7 +240,8 @@ def make_step(name: str, arguments: argparse.Namespace, batch: list[Example]) ->
 
     def step() -> None:
         inputs = {key: value.to(arguments.device) for key, value in collate(batch).items()}
-        loss = trl_loss(model, **inputs) if name == "sft trl" else model(**inputs).loss
+        with torch.autocast(arguments.device, torch.bfloat16, enabled=mixed):
+            loss = trl_loss(model, **inputs) if name == "sft trl" else model(**inputs).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -221,15 +262,17 @@ def trl_loss(model: Any, input_ids: Any, attention_mask: Any, labels: Any) -> An
     return -log_probs.mean()
 
 
-def _peak_of_process(name: str, arguments: argparse.Namespace) -> int:
+def _process(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `_alone` measures, in a process that holds nothing else."""
     words = [word for word in sys.argv[1:] if word]
     command = [sys.executable, __file__, *words, "--contender", name, "--cache", str(arguments.cache)]
-    run = subprocess.run(command, check=True, capture_output=True, text=True)
-    return int(run.stdout.split()[-1])
+    run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return found
 
 
-def _peak(arguments: argparse.Namespace) -> int:
-    """MiB above the model in two steps."""
+def _alone(arguments: argparse.Namespace) -> dict[str, Any]:
+    """MiB above the model in two steps; on a GPU also the seconds of the rounds after them."""
     rng = np.random.default_rng(0)
     ids = rng.integers(0, arguments.vocabulary, (arguments.batch, arguments.length), dtype=np.int32)
     batch = [Example(row, int(PROMPT * arguments.length)) for row in ids]
@@ -237,12 +280,14 @@ def _peak(arguments: argparse.Namespace) -> int:
     with PeakMemory(arguments.device) as peak:
         step()
         step()
-    return peak.mib
-
-
-def _synchronise(arguments: argparse.Namespace) -> None:
-    if arguments.device != "cpu":
+    seconds = []
+    for _ in range(0 if arguments.device == "cpu" else arguments.rounds):
         torch.accelerator.synchronize()
+        started = time.perf_counter()
+        step()
+        torch.accelerator.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return {"mib": peak.mib, "seconds": seconds}
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def model_card(
         "kd_ratio": f"{plan.kd_ratio:g}",
         "temperature": f"{plan.temperature:g}" if distilled else "none",
         "label smoothing": f"{plan.label_smoothing:g}",
-        "optimizer": f"AdamW, cosine from {plan.learning_rate:g}, weight decay {plan.weight_decay:g}",
+        "optimizer": f"{plan.optimizer}, cosine from {plan.learning_rate:g}, weight decay {plan.weight_decay:g}",
         "adapter": f"LoRA rank {plan.lora_rank}, alpha {plan.lora_alpha}, dropout {plan.lora_dropout:g}, "
         + ("kept apart" if plan.keep_adapter else "merged")
         if plan.lora_rank

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness_kd.models import device
+from harness_kd.plan import TrainPlan
 from harness_kd.soft_labels.labels import RANGE
 
 if TYPE_CHECKING:
@@ -88,7 +89,11 @@ def describe(prepared: Prepared) -> str:
         memory = f"{_size(weights)} for frozen weights, and the adapter with its gradients and AdamW, and activations"
         disk = f"{_size(weights)} when done, and the adapter's while training"
     else:
-        memory = f"{_size(4 * weights)} for weights, gradients and AdamW, and activations"
+        adam = plan.optimizer == TrainPlan.optimizer
+        held = (
+            "weights, gradients and AdamW" if adam else f"weights and gradients, what {plan.optimizer} holds"
+        )
+        memory = f"{_size((4 if adam else 2) * weights)} for {held}, and activations"
         disk = f"{_size(6 * weights)} at most while training, {_size(weights)} when done"
     lines = [
         f"rows           {len(data.examples)} ({overlong})",

@@ -58,7 +58,12 @@ def fit(prepared: Prepared, labels: LabelSource | None, folder: Path) -> dict[st
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(StepProgress)
     checkpoint = last_complete_checkpoint(folder)
-    result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    try:
+        result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except ImportError as error:
+        raise HarnessError(
+            f"--optimizer {plan.optimizer}: {str(error).splitlines()[0]}", "Install that, or choose another."
+        ) from error
     if plan.lora_rank and not plan.keep_adapter:
         if trainer.args.should_save:
             merged(trainer.accelerator.unwrap_model(trainer.model)).save_pretrained(folder / "model")
@@ -137,6 +142,7 @@ def _arguments(prepared: Prepared, folder: Path) -> TrainingArguments:
         lr_scheduler_kwargs={"min_lr": plan.min_learning_rate},
         warmup_steps=plan.warmup_steps,
         weight_decay=plan.weight_decay,
+        optim=plan.optimizer,
         per_device_train_batch_size=plan.batch_size,
         gradient_accumulation_steps=plan.accumulation,
         max_grad_norm=plan.max_grad_norm,
@@ -164,6 +170,19 @@ def _reporters(plan: TrainPlan) -> list[str]:
     """The Trainer's reporting backends; TensorBoard's files go to ``OUTPUT.logs``, which outlives the run."""
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", f"{Path(plan.output).resolve()}.logs")
     return [name for name in plan.report_to.split(",") if name and name != "none"] or ["none"]
+
+
+def require_optimizer(name: str) -> None:
+    """Refuse an optimizer that transformers does not know.
+
+    Raises:
+        HarnessError: With those that it knows.
+    """
+    from transformers.training_args import OptimizerNames
+
+    known = [one.value for one in OptimizerNames]
+    if name not in known:
+        raise HarnessError(f"--optimizer {name}: unknown to transformers", f"It knows {', '.join(known)}.")
 
 
 def require_reporters(names: Sequence[str]) -> None:

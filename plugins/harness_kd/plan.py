@@ -85,7 +85,9 @@ class TrainPlan:
     warmup_steps: int = 0
     """Optimizer steps of linear warm-up."""
     weight_decay: float = 0.01
-    """AdamW."""
+    """Of the optimizer."""
+    optimizer: str = "adamw_torch_fused"
+    """One of transformers' (``TrainingArguments.optim``); ``adafactor`` or ``paged_adamw_8bit`` hold less memory than AdamW."""
     batch_size: int = 8
     """Rows per micro-batch and process."""
     accumulation: int = 1
@@ -217,6 +219,8 @@ class TrainPlan:
                 "tail_draws": None,
                 "engine": None,
             }
+        if self.optimizer == TrainPlan.optimizer:  # runs from before there was a choice stay what they were
+            del fields["optimizer"]
         if self.lora_rank == 0:
             fields |= {name: None for name in fields if name.startswith("lora_")}
         return fields

@@ -16,7 +16,7 @@ from harness.files import replace_dir, write_atomic
 from harness_kd.card import model_card
 from harness_kd.data import TokenizedData, template_hash, tokenize_rows
 from harness_kd.estimate import label_bytes
-from harness_kd.fit import fit, require_reporters
+from harness_kd.fit import fit, require_optimizer, require_reporters
 from harness_kd.models import (
     DTYPES,
     ModelSource,
@@ -88,6 +88,7 @@ def prepare(plan: TrainPlan) -> Prepared:
         HarnessError: For a missing model, bad data, or vocabularies that differ.
     """
     require_reporters(plan.report_to.split(","))
+    require_optimizer(plan.optimizer)
     student = ModelSource.find(plan.student, role="student")
     tokenizer = student.tokenizer()
     rows = load_rows(plan.data)

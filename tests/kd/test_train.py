@@ -269,6 +269,17 @@ def test_two_processes_give_the_weights_of_one(plan, tmp_path):
     assert_same(one, two.output, rtol=1e-3, atol=2e-5)
 
 
+def test_another_optimizer(plan):
+    with pytest.raises(HarnessError, match="--optimizer adam: unknown to transformers"):
+        train(replace(plan, optimizer="adam"))
+    with pytest.raises(HarnessError, match=r"--optimizer lomo: .*install"):
+        train(replace(plan, optimizer="lomo"))
+    output = train(replace(plan, optimizer="adafactor", output=plan.output + "-adafactor"))
+    assert "| optimizer | adafactor, cosine from 0.005" in (output / "README.md").read_text()
+    before = weights(plan.student)
+    assert any(not torch.equal(tensor, before[name]) for name, tensor in weights(output).items())
+
+
 def test_a_run_that_diverges_is_stopped(plan):
     with pytest.raises(HarnessError, match="the loss is no number"):
         train(replace(plan, learning_rate=1e30))
