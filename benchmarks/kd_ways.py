@@ -36,6 +36,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "Jensen-Shannon": WORDS | {"divergence": "jensen-shannon"},
     "forward KL, T = 2": WORDS | {"temperature": 2.0},
     "ULD, as if the tokenizers differed": WORDS | {"divergence": "uld"},
+    "ULD, kd_ratio 1.5 (its paper's)": {"kd_ratio": 1.5, "divergence": "uld"},
+    "ULD, kd_ratio 0.1": {"kd_ratio": 0.1, "divergence": "uld"},
     "top 8 in place of 64": WORDS | {"top_k": 8},
     "top 64 while the tail is over 0.05": WORDS | {"max_tail": 0.05},
     "12 draws, unbiased": WORDS | {"top_k": 0, "tail_draws": 12},

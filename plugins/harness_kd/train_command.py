@@ -46,6 +46,10 @@ def _ratios(text: str) -> tuple[float, ...]:
     return ratios
 
 
+_ULD_RATIO = 1.5
+"""Of its paper (arXiv 2402.12030), and the highest that `benchmarks/kd_ways.py` found to do no harm."""
+
+
 def _add_arguments(parser: ArgumentParser) -> None:
     add_option(parser, "student", "what to train: model folder, or hub name[@revision]", metavar="PATH")
     add_option(
@@ -146,6 +150,12 @@ def _run(arguments: Namespace) -> int:
     if plan.teacher is not None and not any(ratios):
         raise HarnessError(
             "--teacher without --kd-ratio", "Give a ratio, such as --kd-ratio 1, or leave the teacher out."
+        )
+    if plan.divergence == "uld" and max(ratios) > _ULD_RATIO:
+        print(
+            "warning: --divergence uld compares ranks, not tokens: it ruined a student at --kd-ratio 10, and did no harm up to "
+            f"{_ULD_RATIO:g} (docs/distillation.md)",
+            file=sys.stderr,
         )
     hide_loading_bars()
     if arguments.dry_run:

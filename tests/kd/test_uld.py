@@ -82,3 +82,11 @@ def test_a_teacher_with_another_tokenizer_teaches(
     assert "uld" in json.dumps(run)
     first, again = (load_file(tmp_path / name / "model.safetensors") for name in ("a", "b"))
     assert all(torch.equal(first[name], again[name]) for name in first)
+    assert "it ruined a student" not in capsys.readouterr().err
+    assert (
+        main(
+            [*common, "--divergence", "uld", "--output", str(tmp_path / "c"), "--kd-ratio", "10", "--dry-run"]
+        )
+        == 0
+    )
+    assert "it ruined a student" in capsys.readouterr().err
