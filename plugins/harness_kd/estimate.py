@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from harness_kd.models import device
+from harness_kd.models import device, free_memory
 from harness_kd.plan import TrainPlan
 from harness_kd.soft_labels.labels import RANGE
 
@@ -58,8 +58,9 @@ def describe_capture(prepared: Prepared) -> str:
         f"teacher        {prepared.plan.teacher}, {manifest.teacher_dtype}",
         describe_labels(prepared),
     ]
-    if missing and prepared.plan.engine == "transformers":
-        lines.append(f"time           about {duration(_capture_seconds(prepared, missing))} on this machine")
+    if missing and prepared.plan.engine == "transformers" and prepared.teacher is not None:
+        held = prepared.teacher.parameters * (4 if manifest.teacher_dtype == "float32" else 2)
+        lines.append(_time(held, lambda: _capture_seconds(prepared, missing), "capture"))
     return "\n".join(lines)
 
 
@@ -104,8 +105,16 @@ def describe(prepared: Prepared) -> str:
     ]
     if prepared.manifest is not None:
         lines.append(describe_labels(prepared))
-    lines.append(f"time           about {duration(_seconds(prepared))} of training on this machine")
+    lines.append(_time(weights if plan.lora_rank else 2 * weights, lambda: _seconds(prepared), "training"))
     return "\n".join(lines)
+
+
+def _time(needed: float, measure: Callable[[], float], work: str) -> str:
+    """A line on the time, measured unless ``needed`` bytes are more than there are: a plan must not bring a machine down."""
+    free = free_memory()
+    if needed > free:
+        return f"time           not measured: {work} needs over {_size(needed)} of memory, {_size(free)} are free"
+    return f"time           about {duration(measure())} of {work} on this machine"
 
 
 def duration(seconds: float) -> str:

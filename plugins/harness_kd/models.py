@@ -136,6 +136,17 @@ def device() -> torch.device:
     return torch.device(found.type if found else "cpu", index)
 
 
+def free_memory() -> int:
+    """Bytes that a model may take on the device of this process."""
+    import psutil
+    import torch
+
+    place = device()
+    if place.type == "cuda":
+        return torch.cuda.mem_get_info(place)[0]
+    return int(psutil.virtual_memory().available)
+
+
 _INDEX = "model.safetensors.index.json"
 
 

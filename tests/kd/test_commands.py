@@ -168,6 +168,19 @@ def test_a_capture_says_what_it_will_take(harness, teacher, data_file, tmp_path,
     assert "to capture     0 examples" in capsys.readouterr().out
 
 
+def test_a_plan_for_a_model_that_does_not_fit_is_printed_all_the_same(
+    harness, options, teacher, data_file, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("harness_kd.estimate.free_memory", lambda: 5000)
+    assert harness("train-kd", *options, "--dry-run") == 0
+    shown = capsys.readouterr().out
+    assert "time           not measured: training needs over" in shown
+    assert "5 kB are free" in shown
+    capture = ("--teacher", teacher, "--data", data_file, "--output", tmp_path / "labels", "--dry-run")
+    assert harness("soft-labels", "capture", *capture) == 0
+    assert "not measured: capture needs over" in capsys.readouterr().out
+
+
 def test_labels_for_another_k_are_refused(harness, options, teacher, data_file, tmp_path):
     capture = ("--teacher", teacher, "--data", data_file, "--output", tmp_path / "labels", "--top-k", 4)
     harness("soft-labels", "capture", *capture)

@@ -27,6 +27,7 @@ from harness_kd.states import decoder_start, padded, response_states
 
 _DRAW_ROWS = 64
 _BUFFER_ELEMENTS = 1 << 18
+"""1 MiB of float32, which a core's cache holds."""
 BATCH_TOKENS = 8192
 """Padded tokens of one teacher batch."""
 
