@@ -33,7 +33,7 @@ def add_adapter(model: PreTrainedModel, plan: TrainPlan) -> Any:
         target_modules=targets,
         task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
     )
-    embedding = model.get_input_embeddings().weight
+    tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight  # type: ignore[no-untyped-call]
     try:
         with warnings.catch_warnings():  # peft asks transformers by a name that is on its way out
             warnings.simplefilter("ignore", FutureWarning)
@@ -43,12 +43,12 @@ def add_adapter(model: PreTrainedModel, plan: TrainPlan) -> Any:
             f"no adapter for {type(model).__name__}: {str(error).splitlines()[0]}",
             "Name the linear modules with --lora-targets, such as q_proj,v_proj or all-linear.",
         ) from error
-    head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    if not plan.keep_adapter and hasattr(head, "lora_A") and head.weight is embedding:
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())  # type: ignore[no-untyped-call]
+    if tied and not plan.keep_adapter and any(hasattr(end, "lora_A") for end in ends):
         raise HarnessError(
-            f"{type(model).__name__}: an adapter on the output head, whose weights are also the input embedding's, cannot be "
-            "merged into them",
-            "Leave the head out of --lora-targets, or add --keep-adapter.",
+            f"{type(model).__name__}: its output head and input embedding are the same weights, so an adapter on one of them "
+            "cannot be merged",
+            "Leave both out of --lora-targets, or add --keep-adapter.",
         )
     return adapted
 

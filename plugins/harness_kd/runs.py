@@ -40,10 +40,10 @@ def _require_same(folder: Path, identity: dict[str, Any]) -> None:
         return
     if not folder.is_dir():
         raise HarnessError(f"{folder}: is a file, not a folder", remedy)
+    if _has_computed_nothing(folder):
+        return
     path = folder / RUN_FILE
     if not path.exists():
-        if folder.suffix == ".partial" and not any(child.is_dir() for child in folder.iterdir()):
-            return  # killed between making the folder and naming the run
         raise HarnessError(f"{folder}: holds something that is not a training run", remedy)
     try:
         stored = json.loads(path.read_text("utf-8"))["identity"]
@@ -56,6 +56,11 @@ def _require_same(folder: Path, identity: dict[str, Any]) -> None:
     ]
     if differing:
         raise HarnessError(f"{folder}: holds another run: {'; '.join(differing)}", remedy)
+
+
+def _has_computed_nothing(folder: Path) -> bool:
+    """Whether an unfinished run stopped before its first checkpoint, so that another may take its place."""
+    return folder.suffix == ".partial" and not any(child.is_dir() for child in folder.iterdir())
 
 
 @contextmanager
@@ -73,6 +78,6 @@ def open_run(output: Path, identity: dict[str, Any]) -> Iterator[Path]:
         yield folder
         return
     with exclusive_lock(folder / "lock", f"{output}: another process is training it"):
-        if not (folder / RUN_FILE).exists():
+        if not (folder / RUN_FILE).exists() or _has_computed_nothing(folder):
             write_atomic(folder / RUN_FILE, json.dumps({"identity": identity}, indent=2) + "\n")
         yield folder
