@@ -73,6 +73,11 @@ class SparseTargets:
     """float [N], nats, log of the mass outside the kept entries; -inf for none."""
 
 
+def rows_per_chunk(vocabulary: int) -> int:
+    """Rows whose logits are computed at once: as many as stay within `CHUNK_ELEMENTS`, at least 64."""
+    return max(64, CHUNK_ELEMENTS // vocabulary)
+
+
 def kd_weight_of(kd_ratio: float) -> float:
     """The paper's ratio of distillation to hard labels as a share: a = kd_ratio / (1 + kd_ratio) (arXiv
     2502.11306).
@@ -158,7 +163,7 @@ class _LinearLoss(torch.autograd.Function):
         grad_bias = torch.zeros_like(bias, dtype=exact) if bias is not None and needs_bias else None
         parts = torch.zeros(2, dtype=exact, device=hidden.device)
 
-        chunk_rows = settings.chunk_rows or max(64, CHUNK_ELEMENTS // vocabulary)
+        chunk_rows = settings.chunk_rows or rows_per_chunk(vocabulary)
         with torch.autocast(device, enabled=False):
             for start in range(0, hidden.shape[0], chunk_rows):
                 rows = slice(start, start + chunk_rows)

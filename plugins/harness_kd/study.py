@@ -110,7 +110,7 @@ def then_eval(
         )
     name, twin = Path(plan.output).name, sft_twin(plan)
     prepare(students(plan, ratios)[f"{name}, KD ratio {ratios[0]:g}"] if plan.teacher != SELF else twin)
-    models = {"student, untuned": Path(prepare(twin).student.folder)}
+    models = {"student, untuned": ModelSource.find(plan.student, role="student").folder}
     if plan.teacher not in (None, SELF):
         models["teacher"] = ModelSource.find(plan.teacher, role="teacher").folder
     results = {label: _evaluate(folder, label, plan, evaluation, say) for label, folder in models.items()}

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from harness.errors import HarnessError
 from harness_kd.data import Example
-from harness_kd.loss import CHUNK_ELEMENTS
+from harness_kd.loss import rows_per_chunk
 from harness_kd.soft_labels.cache import SoftLabelCache, writing
 from harness_kd.soft_labels.labels import SoftLabels, pack
 from harness_kd.soft_labels.manifest import Manifest
@@ -30,6 +30,7 @@ _BUFFER_ELEMENTS = 1 << 18
 """1 MiB of float32, which a core's cache holds."""
 BATCH_TOKENS = 8192
 """Padded tokens of one teacher batch."""
+Labeller = Callable[[Sequence[Example]], list[SoftLabels]]
 
 
 def missing_examples(folder: Path, manifest: Manifest, examples: Sequence[Example]) -> list[Example]:
@@ -62,6 +63,26 @@ def capture(
     Raises:
         HarnessError: If the folder holds labels of another kind, or another process writes as the same rank.
     """
+
+    def start() -> Labeller:
+        teacher = load_teacher()
+        teacher.train(False)
+        device = next(teacher.parameters()).device
+        return lambda batch: label_batch(teacher, batch, manifest, device)
+
+    return store_missing(start, examples, folder, manifest, rank=rank, world_size=world_size)
+
+
+def store_missing(
+    start: Callable[[], Labeller],
+    examples: Sequence[Example],
+    folder: Path,
+    manifest: Manifest,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+) -> int:
+    """`capture` by any engine: ``start`` is called once, and only if there is something to label."""
     with writing(folder, manifest, rank=rank) as writer:
         todo = sorted(
             missing_examples(folder, manifest, examples), key=lambda example: (len(example.ids), example.key)
@@ -70,16 +91,15 @@ def capture(
         todo = [example for example in todo if int.from_bytes(example.key[:8]) % world_size == rank]
         if not todo:
             return 0
-        teacher = load_teacher()
-        teacher.train(False)
-        device = next(teacher.parameters()).device
+        label = start()
         total = sum(example.targets for example in todo)
         with tqdm(
             total=total, desc="teacher's soft labels", unit="token", disable=not sys.stderr.isatty()
         ) as bar:
             for batch in length_buckets(todo):
-                labels = label_batch(teacher, batch, manifest, device)
-                writer.append([(example.key, entry) for example, entry in zip(batch, labels, strict=True)])
+                writer.append(
+                    [(example.key, entry) for example, entry in zip(batch, label(batch), strict=True)]
+                )
                 bar.update(sum(example.targets for example in batch))
     return len(todo)
 
@@ -108,7 +128,7 @@ def label_batch(
     inputs = {name: tensor.to(device) for name, tensor in padded(batch, decoder_start(teacher)).items()}
     hidden = response_states(teacher, inputs)
     head = teacher.get_output_embeddings()  # type: ignore[no-untyped-call]
-    rows = max(64, CHUNK_ELEMENTS // manifest.vocabulary_size)
+    rows = rows_per_chunk(manifest.vocabulary_size)
     uniform = torch.from_numpy(np.concatenate([_uniform(example, manifest.tail_draws) for example in batch]))
     chunks = [
         label_rows(hidden[start : start + rows], head, manifest, uniform[start : start + rows])

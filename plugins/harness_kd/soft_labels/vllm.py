@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from harness.errors import HarnessError
 from harness_kd.data import Example
 from harness_kd.models import ModelSource
-from harness_kd.soft_labels.cache import writing
-from harness_kd.soft_labels.capture import length_buckets, missing_examples
+from harness_kd.soft_labels.capture import Labeller, store_missing
 from harness_kd.soft_labels.labels import SoftLabels, pack
 from harness_kd.soft_labels.manifest import Manifest
 
@@ -58,12 +56,7 @@ def capture_with_vllm(
         raise HarnessError(f"--engine vllm cannot capture {what}", "Leave --engine out.")
     from vllm import LLM, SamplingParams  # type: ignore[import-not-found]
 
-    with writing(folder, manifest) as writer:
-        todo = sorted(
-            missing_examples(folder, manifest, examples), key=lambda example: (len(example.ids), example.key)
-        )
-        if not todo:
-            return 0
+    def start() -> Labeller:
         engine = LLM(
             model=str(teacher.folder),
             max_logprobs=manifest.top_k,
@@ -71,20 +64,18 @@ def capture_with_vllm(
             trust_remote_code=False,
         )
         ask = SamplingParams(max_tokens=1, prompt_logprobs=manifest.top_k)
-        with tqdm(
-            total=sum(example.targets for example in todo), desc="teacher's soft labels", unit="token"
-        ) as bar:
-            for batch in length_buckets(todo):
-                prompts: list[Any] = [{"prompt_token_ids": example.ids.tolist()} for example in batch]
-                outputs = engine.generate(prompts, ask, use_tqdm=False)
-                writer.append(
-                    [
-                        (example.key, labels_of(output.prompt_logprobs, example, manifest))
-                        for example, output in zip(batch, outputs, strict=True)
-                    ]
-                )
-                bar.update(sum(example.targets for example in batch))
-    return len(todo)
+
+        def label(batch: Sequence[Example]) -> list[SoftLabels]:
+            prompts: list[Any] = [{"prompt_token_ids": example.ids.tolist()} for example in batch]
+            outputs = engine.generate(prompts, ask, use_tqdm=False)
+            return [
+                labels_of(output.prompt_logprobs, example, manifest)
+                for example, output in zip(batch, outputs, strict=True)
+            ]
+
+        return label
+
+    return store_missing(start, examples, folder, manifest)
 
 
 def _devices(teacher: ModelSource) -> int:
