@@ -41,7 +41,7 @@ from harness_kd.soft_labels.labels import pack
 from harness_kd.soft_labels.manifest import Manifest
 from harness_kd.trainer import Collator
 from memory import PeakMemory
-from transformers import LlamaConfig, LlamaForCausalLM
+from shapes import add_sizes, parse_sizes, random_llama, random_manifest
 
 TOP_K = 64
 PROMPT = 0.25
@@ -128,10 +128,8 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--preset", choices=PRESETS)
     sizes = dict(hidden=512, layers=8, heads=8, intermediate=1376, vocabulary=32000, batch=8, length=256)
-    for name, default in sizes.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
+    add_sizes(parser, sizes, PRESETS)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "mixed"), default="float32")
@@ -141,10 +139,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     parser.add_argument("--cache", type=Path, help=argparse.SUPPRESS)
-    preset = parser.parse_known_args()[0].preset
-    if preset:
-        parser.set_defaults(**PRESETS[preset])
-    return parser.parse_args()
+    return parse_sizes(parser, PRESETS)
 
 
 def available(arguments: argparse.Namespace) -> list[str]:
@@ -195,34 +190,13 @@ def write_labels(arguments: argparse.Namespace) -> list[Example]:
 
 def manifest(arguments: argparse.Namespace) -> Manifest:
     """Of a cache of random labels."""
-    return Manifest(
-        teacher="random",
-        teacher_revision="local",
-        weights_sha256="0" * 64,
-        vocabulary_sha256="0" * 64,
-        vocabulary_size=arguments.vocabulary,
-        temperatures=(1.0,),
-        top_k=TOP_K,
-        max_tail=0.0,
-        label_dtype="float16",
-        teacher_dtype="float32",
-    )
+    return random_manifest(arguments.vocabulary, temperatures=(1.0,), top_k=TOP_K)
 
 
 def make_step(name: str, arguments: argparse.Namespace, batch: list[Example]) -> Callable[[], None]:
     """One optimizer step of a contender, with a model of its own."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=arguments.vocabulary,
-        hidden_size=arguments.hidden,
-        intermediate_size=arguments.intermediate,
-        num_hidden_layers=arguments.layers,
-        num_attention_heads=arguments.heads,
-        max_position_embeddings=arguments.length,
-    )
     mixed = arguments.dtype == "mixed"
-    with torch.device(arguments.device):
-        model = LlamaForCausalLM(config).train()
+    model = random_llama(arguments, max_position_embeddings=arguments.length).train()
     model.to(torch.float32 if mixed else getattr(torch, arguments.dtype))
     if arguments.checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})

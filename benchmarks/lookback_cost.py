@@ -28,7 +28,8 @@ import numpy as np
 import torch
 from memory import PeakMemory
 from numpy.typing import NDArray
-from transformers import LlamaConfig, LlamaForCausalLM
+from shapes import add_sizes, parse_sizes, random_llama
+from transformers import LlamaForCausalLM
 
 from harness.lookback.extraction import Passage, lookback_ratios
 
@@ -107,10 +108,8 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--preset", choices=PRESETS)
     sizes = dict(hidden=512, layers=8, heads=8, kv_heads=8, intermediate=1376, vocabulary=32000)
-    for name, default in sizes.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
+    add_sizes(parser, sizes, PRESETS)
     parser.add_argument("--context", type=int, default=2048, help="tokens of the prompt")
     parser.add_argument("--response", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
@@ -118,10 +117,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--contender", help=argparse.SUPPRESS)
-    preset = parser.parse_known_args()[0].preset
-    if preset:
-        parser.set_defaults(**PRESETS[preset])
-    return parser.parse_args()
+    return parse_sizes(parser, PRESETS)
 
 
 def kept_gb(layers: int, heads: int, context: int, response: int) -> float:
@@ -132,20 +128,14 @@ def kept_gb(layers: int, heads: int, context: int, response: int) -> float:
 
 def make_model(arguments: argparse.Namespace) -> LlamaForCausalLM:
     """Random weights."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=arguments.vocabulary,
-        hidden_size=arguments.hidden,
-        intermediate_size=arguments.intermediate,
-        num_hidden_layers=arguments.layers,
-        num_attention_heads=arguments.heads,
+    model = random_llama(
+        arguments,
         num_key_value_heads=arguments.kv_heads,
         max_position_embeddings=1 << 17,
         eos_token_id=None,
         pad_token_id=0,
     )
-    with torch.device(arguments.device):
-        return LlamaForCausalLM(config).to(getattr(torch, arguments.dtype)).eval()
+    return model.to(getattr(torch, arguments.dtype)).eval()
 
 
 def make_prompt(arguments: argparse.Namespace) -> list[int]:

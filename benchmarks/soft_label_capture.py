@@ -25,15 +25,14 @@ import numpy as np
 import torch
 from harness_kd.data import Example
 from harness_kd.head import attach_loss
-from harness_kd.loss import CHUNK_ELEMENTS, LossSettings, kd_weight_of
+from harness_kd.loss import LossSettings, kd_weight_of, rows_per_chunk
 from harness_kd.soft_labels.cache import SoftLabelCache, label_files, writing
 from harness_kd.soft_labels.capture import capture, length_buckets
 from harness_kd.soft_labels.labels import SoftLabels
-from harness_kd.soft_labels.manifest import Manifest
 from harness_kd.states import padded, response_states
 from harness_kd.trainer import Collator
 from memory import PeakMemory
-from transformers import LlamaConfig, LlamaForCausalLM
+from shapes import add_sizes, parse_sizes, random_llama, random_manifest
 
 PRESETS = {
     "13b": dict(
@@ -60,17 +59,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--preset", choices=PRESETS)
-    for name, default in SIZES.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
+    add_sizes(parser, SIZES, PRESETS)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--examples", type=int, default=1_000_000, help="0 leaves part 3 out")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    preset = parser.parse_known_args()[0].preset
-    if preset:
-        parser.set_defaults(**PRESETS[preset])
-    arguments = parser.parse_args()
+    arguments = parse_sizes(parser, PRESETS)
     print(
         f"hidden {arguments.hidden}, {arguments.layers} layers, V = {arguments.vocabulary:,}, {arguments.rows} rows of "
         f"{arguments.length} tokens, three quarters of them targets, {arguments.dtype}, {arguments.device}, "
@@ -87,10 +81,16 @@ def capture_and_read(arguments: argparse.Namespace, folder: Path) -> None:
     """Parts 1 and 2."""
     clock = time.process_time if arguments.device == "cpu" else time.perf_counter
     model, examples = make_model(arguments), make_examples(arguments)
+    stated = random_manifest(arguments.vocabulary, teacher_dtype=arguments.dtype)
     passes = {
         "forward": lambda _: forward(model, examples, arguments),
         "lean": lambda _: lean(model, examples, arguments),
-        "capture": lambda turn: capture(lambda: model, examples, folder / str(turn), manifest(arguments)),
+        "capture": lambda turn: capture(
+            lambda: model,
+            examples,
+            folder / str(turn),
+            stated,
+        ),
     }
     seconds: dict[str, list[float]] = {name: [] for name in passes}
     for turn in range(arguments.rounds + 1):
@@ -109,7 +109,7 @@ def capture_and_read(arguments: argparse.Namespace, folder: Path) -> None:
         ratio = median(a / b for a, b in zip(seconds["capture"], seconds[name], strict=True))
         print(f"  {ratio:.3f} times {what} ({median(seconds[name]):.2f} s)")
 
-    collate = Collator(SoftLabelCache(folder / "1", manifest(arguments)))
+    collate = Collator(SoftLabelCache(folder / "1", stated))
     rng = np.random.default_rng(0)
     started, read = clock(), 0
     while clock() - started < 2:
@@ -155,7 +155,7 @@ def forward(model: Any, examples: list[Example], arguments: argparse.Namespace) 
 @torch.inference_mode()
 def lean(model: Any, examples: list[Example], arguments: argparse.Namespace) -> None:
     """The same with the logits of the response rows computed in capture's chunks and dropped."""
-    rows = max(64, CHUNK_ELEMENTS // arguments.vocabulary)
+    rows = rows_per_chunk(arguments.vocabulary)
     for batch in length_buckets(examples):
         inputs = {name: tensor.to(arguments.device) for name, tensor in padded(batch).items()}
         for chunk in response_states(model, inputs).split(rows):
@@ -164,18 +164,8 @@ def lean(model: Any, examples: list[Example], arguments: argparse.Namespace) -> 
 
 def make_model(arguments: argparse.Namespace) -> Any:
     """A Llama of random weights."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=arguments.vocabulary,
-        hidden_size=arguments.hidden,
-        intermediate_size=arguments.intermediate,
-        num_hidden_layers=arguments.layers,
-        num_attention_heads=arguments.heads,
-        num_key_value_heads=arguments.kv_heads,
-        max_position_embeddings=arguments.length,
-    )
-    with torch.device(arguments.device):
-        return LlamaForCausalLM(config).to(getattr(torch, arguments.dtype)).eval()
+    sizes = dict(num_key_value_heads=arguments.kv_heads, max_position_embeddings=arguments.length)
+    return random_llama(arguments, **sizes).to(getattr(torch, arguments.dtype)).eval()
 
 
 def make_examples(arguments: argparse.Namespace) -> list[Example]:
@@ -184,22 +174,6 @@ def make_examples(arguments: argparse.Namespace) -> list[Example]:
         0, arguments.vocabulary, (arguments.rows, arguments.length), dtype=np.int32
     )
     return [Example(row, arguments.length // 4) for row in ids]
-
-
-def manifest(arguments: argparse.Namespace) -> Manifest:
-    """Top 64 and the default grid of temperatures."""
-    return Manifest(
-        teacher="random",
-        teacher_revision="local",
-        weights_sha256="0" * 64,
-        vocabulary_sha256="0" * 64,
-        vocabulary_size=arguments.vocabulary,
-        temperatures=(1.0, 1.5, 2.0, 4.0),
-        top_k=64,
-        max_tail=0.0,
-        label_dtype="float16",
-        teacher_dtype=arguments.dtype,
-    )
 
 
 def many(arguments: argparse.Namespace, folder: Path) -> None:
@@ -213,7 +187,7 @@ def many(arguments: argparse.Namespace, folder: Path) -> None:
         log_tail=np.full((tokens, 4), -1.0, np.float16),
         log_normalizer=np.zeros(tokens, np.float32),
     )
-    stated = Manifest(**{**vars(manifest(arguments)), "vocabulary_size": 151_936})
+    stated = random_manifest(151_936, teacher_dtype=arguments.dtype)
 
     def key(number: int) -> bytes:
         return Example(np.array([number, number >> 8, 1], np.int32), 1).key

@@ -27,6 +27,7 @@ from harness_kd.soft_labels.cache import SoftLabelCache, label_files, writing
 from harness_kd.soft_labels.capture import label_rows
 from harness_kd.soft_labels.labels import SoftLabels, pack
 from harness_kd.soft_labels.manifest import Manifest
+from shapes import random_manifest
 from torch import Tensor, nn
 
 EXAMPLE_TOKENS = 64
@@ -80,18 +81,7 @@ def main() -> None:
     parser.add_argument("--distillkit", type=Path, metavar="FOLDER")
     options = parser.parse_args()
     torch.manual_seed(0)
-    base = Manifest(
-        teacher="simulated",
-        teacher_revision="local",
-        weights_sha256="0" * 64,
-        vocabulary_sha256="0" * 64,
-        vocabulary_size=options.vocabulary,
-        temperatures=(1.0, 1.5, 2.0, 4.0),
-        top_k=64,
-        max_tail=0.0,
-        label_dtype="float16",
-        teacher_dtype="float32",
-    )
+    base = random_manifest(options.vocabulary)
     teacher, student = simulate(options.tokens, options.vocabulary)
     print(
         "| kept | bytes/token on disk | bias T=1 | bias T=2 | renormalised, T=1 | read and decode, tokens/s |"

@@ -31,20 +31,20 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
-def generate(data: Path, output: Path, *words: str) -> list[dict[str, object]]:
-    common = [
-        "--data",
-        str(data),
-        "--output",
-        str(output),
+def command(data: Path, output: Path) -> list[str]:
+    paths = ["--data", str(data), "--output", str(output)]
+    return [
+        "generate",
+        STUDENT,
+        *paths,
         "--device",
         "cpu",
-        "--max-new-tokens",
-        "24",
-        "--batch-size",
-        "4",
+        *"--max-new-tokens 24 --batch-size 4 --stop \\n".split(),
     ]
-    assert main(["generate", STUDENT, *common, "--stop", "\\n", *words]) == 0
+
+
+def generate(data: Path, output: Path, *words: str) -> list[dict[str, object]]:
+    assert main([*command(data, output), *words]) == 0
     return read_jsonl(output)
 
 
@@ -72,20 +72,8 @@ def test_a_killed_run_goes_on_to_the_same_responses(data: Path, tmp_path: Path) 
     whole = generate(data, tmp_path / "whole.jsonl", "--temperature", "1")
     output = tmp_path / "killed.jsonl"
     code = "from harness.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
-    words = [
-        "generate",
-        STUDENT,
-        "--data",
-        str(data),
-        "--output",
-        str(output),
-        "--device",
-        "cpu",
-        "--max-new-tokens",
-        "24",
-    ]
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *words, "--batch-size", "4", "--stop", "\\n", "--temperature", "1"],
+        [sys.executable, "-c", code, *command(data, output), "--temperature", "1"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=os.environ,

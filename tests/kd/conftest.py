@@ -5,6 +5,7 @@ import random
 
 import pytest
 import torch
+from harness_kd.plan import TrainPlan
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -51,6 +52,24 @@ def student(tmp_path_factory):
 @pytest.fixture(scope="session")
 def teacher(tmp_path_factory):
     return make_model(tmp_path_factory.mktemp("models") / "teacher", width=32, seed=2)
+
+
+@pytest.fixture
+def plan(student, teacher, data_file, tmp_path):
+    """A short distillation run."""
+    return TrainPlan(
+        student=student,
+        teacher=teacher,
+        data=data_file,
+        output=str(tmp_path / "run"),
+        kd_ratio=1.0,
+        top_k=8,
+        epochs=2,
+        learning_rate=5e-3,
+        batch_size=8,
+        max_length=64,
+        max_prompt_length=32,
+    )
 
 
 @pytest.fixture(scope="session")

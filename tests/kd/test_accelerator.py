@@ -8,7 +8,6 @@ import torch
 from harness_kd.divergences import DIVERGENCES
 from harness_kd.loss import LossSettings, SparseTargets, linear_loss
 from harness_kd.models import ModelSource, device
-from harness_kd.plan import TrainPlan
 from harness_kd.sequence import SequencePlan, generate
 from harness_kd.sequence import prepare as prepare_sequences
 from harness_kd.soft_labels.cache import SoftLabelCache
@@ -21,23 +20,6 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator"),
 ]
-
-
-@pytest.fixture
-def plan(student, teacher, data_file, tmp_path):
-    return TrainPlan(
-        student=student,
-        teacher=teacher,
-        data=data_file,
-        output=str(tmp_path / "run"),
-        kd_ratio=1.0,
-        top_k=8,
-        epochs=2,
-        learning_rate=5e-3,
-        batch_size=8,
-        max_length=64,
-        max_prompt_length=32,
-    )
 
 
 @pytest.mark.parametrize("divergence", [None, *DIVERGENCES, "uld"])

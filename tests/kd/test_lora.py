@@ -6,7 +6,6 @@ import pytest
 import torch
 from harness_kd.fit import build_student, loss_settings
 from harness_kd.loss import LossSettings
-from harness_kd.plan import TrainPlan
 from harness_kd.states import padded
 from harness_kd.train import prepare, train
 from peft import AutoPeftModelForCausalLM
@@ -19,22 +18,9 @@ IDS = torch.tensor([[5, 9, 14, 3, 60]])
 
 
 @pytest.fixture
-def plan(build_model, teacher, data_file, tmp_path):
-    return TrainPlan(
-        student=build_model(tmp_path / "untied", seed=3, tie=False),
-        teacher=teacher,
-        data=data_file,
-        output=str(tmp_path / "run"),
-        kd_ratio=1.0,
-        top_k=8,
-        epochs=2,
-        learning_rate=5e-3,
-        batch_size=8,
-        max_length=64,
-        max_prompt_length=32,
-        lora_rank=4,
-        lora_dropout=0.0,
-    )
+def plan(plan, build_model, tmp_path):
+    untied = build_model(tmp_path / "untied", seed=3, tie=False)
+    return replace(plan, student=untied, lora_rank=4, lora_dropout=0.0)
 
 
 @pytest.mark.parametrize("targets", ["q_proj,v_proj", "q_proj,lm_head", "lm_head"])

@@ -17,7 +17,6 @@ from harness_kd.data import tokenize_rows
 from harness_kd.head import attach_loss
 from harness_kd.loss import LossSettings
 from harness_kd.models import ModelSource
-from harness_kd.plan import TrainPlan
 from harness_kd.rows import load_rows
 from harness_kd.soft_labels.cache import SoftLabelCache
 from harness_kd.train import capture_labels, prepare, train
@@ -28,23 +27,6 @@ from torch.nn import functional as F  # noqa: N812
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.errors import HarnessError
-
-
-@pytest.fixture
-def plan(student, teacher, data_file, tmp_path):
-    return TrainPlan(
-        student=student,
-        teacher=teacher,
-        data=data_file,
-        output=str(tmp_path / "run"),
-        kd_ratio=1.0,
-        top_k=8,
-        epochs=2,
-        learning_rate=5e-3,
-        batch_size=8,
-        max_length=64,
-        max_prompt_length=32,
-    )
 
 
 def weights(folder):
