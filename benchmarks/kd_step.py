@@ -59,9 +59,8 @@ PRESETS = {
         checkpointing=True,
     )
 }
-DOLLY_TOKENS = 14_011 * 3 * 220
-"""The paper's run: databricks-dolly-15k without its first 1,000 rows, 3 epochs. 220 tokens a row is the mean over 500 of its rows
-in a vocabulary of 2,000, so fewer in Llama's 32,000; packed, so that no token is padding."""
+DOLLY_ROWS = 14_011 * 3
+"""The paper's run: databricks-dolly-15k without its first 1,000 rows, 3 epochs."""
 
 
 def main() -> None:
@@ -96,7 +95,8 @@ def main() -> None:
         share = rate * _flops_per_token(arguments) / (arguments.peak_tflops * 1e12)
         print(
             f"\nkd: {rate:,.0f} tokens per second, {share:.0%} of {arguments.peak_tflops:g} TFLOP/s; the paper's Dolly run at this "
-            f"rate: {DOLLY_TOKENS / rate / 60:.0f} minutes"
+            f"rate, {arguments.row_tokens or arguments.length} tokens a row: "
+            f"{DOLLY_ROWS * (arguments.row_tokens or arguments.length) / rate / 60:.0f} minutes"
         )
 
 
@@ -134,6 +134,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "mixed"), default="float32")
     parser.add_argument("--checkpointing", action="store_true", help="recompute activations")
+    parser.add_argument(
+        "--row-tokens",
+        type=int,
+        default=0,
+        help="of Dolly, as `harness train-kd --data dolly --dry-run` counts them (default: --length, an upper bound)",
+    )
     parser.add_argument(
         "--peak-tflops", type=float, default=989.0, help="of the GPU (default: H100, dense bf16)"
     )
