@@ -130,7 +130,8 @@ class Lookback:
         self._ready = reader, classifier
 
     def _give_up(self, reason: str) -> None:
-        self.absent = dict.fromkeys(self.keys, " ".join(reason.split()))
+        sentences = [" ".join(line.split()).removesuffix(".") for line in reason.splitlines()]
+        self.absent = dict.fromkeys(self.keys, ". ".join(sentences) + ".")
         _log.warning("no factual rate: %s", self.absent[AT_HALF])
 
     def score(self, samples: Sequence[Sample]) -> list[dict[str, float]]:
