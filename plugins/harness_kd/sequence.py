@@ -11,7 +11,7 @@ from harness.errors import HarnessError
 from harness.files import canonical_json, write_atomic, write_jsonl
 from harness.generation import Decoding, Response, forget, plain, respond
 from harness_kd.data import prompt_ids
-from harness_kd.models import ModelSource
+from harness_kd.models import ModelSource, vocabulary_size
 from harness_kd.rows import TextRow, load_rows
 
 
@@ -92,6 +92,7 @@ def generate(prepared: Prepared) -> Mapping[str, int]:
     plan, teacher = prepared.plan, prepared.teacher
     dtype = teacher.inference_dtype
     model: Any = teacher.placed(dtype=dtype)
+    _suppress_padding(model, vocabulary_size(prepared.tokenizer))
     work = plan.output.parent / f".{plan.output.name}.parts"
     found = respond(
         prepared.tokenizer,
@@ -127,6 +128,13 @@ def generate(prepared: Prepared) -> Mapping[str, int]:
     write_atomic(plan.output.with_suffix(".json"), canonical_json(provenance) + "\n")
     forget(work)
     return counts
+
+
+def _suppress_padding(model: Any, tokens: int) -> None:
+    """Keep the model's generation from rows of its head beyond the tokenizer's: they stand for no text that could be trained on."""
+    settings, rows = model.generation_config, model.get_output_embeddings().weight.shape[0]
+    if rows > tokens:
+        settings.suppress_tokens = sorted({*(settings.suppress_tokens or ()), *range(tokens, rows)})
 
 
 def _row(row: TextRow, response: Response) -> dict[str, Any]:

@@ -5,6 +5,9 @@ entries p counts as 0. There q_(i) exceeds it, so the student's top K are all th
 
     d/dz_j = q_j (s_j - sum_i s_i q_i),   s_i = sign(q_(i) - p_(i)), 1 beyond K.
 
+q is over all rows of the student's head. Those beyond its tokenizer have ranks like all others: ranks name no token, so it is the
+cross-entropy beside this distance that holds them down.
+
 Source: Boizard et al. 2024, arXiv 2402.12030, equation 3.
 """
 
@@ -22,7 +25,7 @@ def uld_gradient(
     """Gradient with respect to the logits, and the distance.
 
     Args:
-        q: float [C, V], the student's softmax; overwritten by the gradient.
+        q: float [C, V], the student's softmax over all rows of its head; overwritten by the gradient.
         log_probs: float [C, K], the teacher's, descending; -inf pads.
         log_tail: float [C]; +inf marks a row without a teacher's token, which takes part with its cross-entropy alone.
         ce_weight: Of softmax(z) from the cross-entropy, to be added.

@@ -182,7 +182,7 @@ def figure(found: Sequence[Fidelity]) -> str:
 def _logits(
     teacher: Any, student: Any, examples: Sequence[Example], vocabulary: int, tokens: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Teacher's and student's float32 logits [n, V], n <= `_ROWS`, of response tokens."""
+    """Teacher's float32 logits [n, V], n <= `_ROWS`, of response tokens, and the student's of all rows of its head, at least V."""
     left = tokens
     for batch in length_buckets(sorted(examples, key=lambda example: (len(example.ids), example.key))):
         states = [_states(model, batch) for model in (teacher, student) if model is not None]
@@ -190,9 +190,10 @@ def _logits(
             if left <= 0:
                 return
             rows = slice(start, start + min(_ROWS, left))
-            pair = [head(hidden[rows])[:, :vocabulary].float().cpu() for hidden, head in states]
-            left -= len(pair[0])
-            yield pair[0], pair[1] if student is not None else pair[0] / 2
+            pair = [head(hidden[rows]).float().cpu() for hidden, head in states]
+            logits = pair[0][:, :vocabulary]
+            left -= len(logits)
+            yield logits, pair[1] if student is not None else logits / 2
 
 
 def _states(model: Any, batch: Sequence[Example]) -> tuple[Tensor, nn.Module]:
@@ -205,7 +206,11 @@ def _add(
     sums: _Sums, labels: SoftLabels, index: int, temperature: float, teacher: Tensor, student: Tensor
 ) -> None:
     log_p = (teacher / temperature).double().log_softmax(-1)
-    p, q = log_p.exp(), (student / temperature).double().softmax(-1)
+    p, full = log_p.exp(), (student / temperature).double().softmax(-1)
+    q, beyond = (
+        full[:, : p.shape[1]],
+        full[:, p.shape[1] :],
+    )  # where the teacher, and so every label of it, has no mass
     cached = target(labels, index, temperature, q)
     sums.tokens += len(p)
     sums.entries += int(labels.entries_per_token().sum())
@@ -215,4 +220,4 @@ def _add(
     sums.tail += float(np.exp(labels.log_tail[:, index].astype(np.float64)).sum())
     sums.kl += float((p * (log_p - cached.clamp_min(1e-300).log())).sum())
     sums.error += float((p - cached).square().sum())
-    sums.norm += float((q - p).square().sum())
+    sums.norm += float((q - p).square().sum() + beyond.square().sum())

@@ -2,7 +2,7 @@
 
 What the engine gives decides what these labels are: log-probabilities of the prompt's tokens (`prompt_logprobs`), whose entry 0 is
 empty; the engine's ``max_logprobs`` caps K; there is no temperature for them, so the grid is T = 1; the tail mass is 1 minus the
-kept mass, and the log-normaliser is not known (stored as 0).
+kept mass, which includes what the teacher gives to rows beyond its tokenizer, and the log-normaliser is not known (stored as 0).
 
 Not run where this was written, which had no vLLM: `labels_of` is tested on objects of the documented shape (vLLM 0.6 to 0.11).
 """
