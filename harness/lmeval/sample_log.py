@@ -12,7 +12,7 @@ from collections.abc import ItemsView, KeysView, Mapping
 from typing import Any
 
 from harness.metrics.base import CorpusScore
-from harness.metrics.lookback import Lookback, WindowShare
+from harness.metrics.lookback import SCORES, WindowShare
 
 WINDOWS = "lookback_windows"
 STATISTICS = "statistics"
@@ -42,7 +42,7 @@ def with_fields(scores: Mapping[str, float]) -> dict[str, Any]:
     counted = {
         key: list(s.statistics)
         for key, s in scores.items()
-        if key in Lookback.corpus_keys and isinstance(s, CorpusScore)
+        if key in SCORES and isinstance(s, CorpusScore)
     }
     return WithFields(
         scores, {WINDOWS: [list(w) for _, s in windows for w in s.windows], STATISTICS: counted}

@@ -190,7 +190,7 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         everything = ranks.gather(list(zip(doc_ids, responses, scores, strict=True)))
         shortened = ranks.gather([None if self._shortened is None else len(self._shortened)])
         self._shortened_count = None if None in shortened else sum(shortened)
-        counted = [metric.counts() for metric in self.suite.metrics if hasattr(metric, "counts")]
+        counted = [metric.counts() for metric in self.suite.metrics]
         self._metric_counts = Counter()
         for counts in ranks.gather(counted):
             self._metric_counts.update(counts)

@@ -14,8 +14,14 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.metrics import signatures
+from harness.metrics.base import Options, Score
+
 Kind = Literal["answered", "empty", "error", "short", "refused"]
 KINDS: tuple[Kind, ...] = ("answered", "empty", "error", "short", "refused")
+
+ANSWER_RATE = "answer_rate"
+SCORES = {ANSWER_RATE: Score(title="share of responses that are answers", kind="answers")}
 
 ERROR_STRINGS = frozenset(
     {
@@ -26,6 +32,8 @@ ERROR_STRINGS = frozenset(
         "FOUND <think> WITH NO CLOSING </think>",
     }
 )
+
+_FORM = f"{ANSWER_RATE}|rule:vectara|words:{{words}}"
 
 _REFUSAL = re.compile(
     r"""
@@ -69,4 +77,13 @@ class AnswerRule:
 
     def signature(self) -> str:
         """Signature of the answer rate, see `harness.metrics.base.Metric.signature`."""
-        return f"answer_rate|rule:vectara|words:>{self.min_words}"
+        return _FORM.format(words=f">{self.min_words}")
+
+
+def contradiction(signature: str, options: Options) -> str | None:
+    """See `harness.metrics.base.Family`; a record's options do not always say how many words an answer has."""
+    stated = signatures.read(_FORM, signature)
+    if stated is None or not re.fullmatch(r">\d+", stated["words"]):
+        return f"is not of the form {_FORM}"
+    words = options.get("answer_min_words")
+    return signatures.differing(stated, {"words": None if words is None else f">{words}"})

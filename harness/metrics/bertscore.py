@@ -23,10 +23,25 @@ from typing import Any
 from tqdm import tqdm
 
 from harness.errors import HarnessError
-from harness.metrics.base import Sample
-from harness.metrics.encoders import MINILM, EncodedText, Encoder
+from harness.metrics import signatures
+from harness.metrics.base import Family, Metric, Options, Sample, Score
+from harness.metrics.encoders import MINILM, MINILM_IDENTITY, EncodedText, Encoder
 
-OPTIONS: Mapping[str, Any] = {
+_RESCALED = "bertscore_f1_rescaled"
+# F1 leaves -1..1 only where precision and recall have different signs, which no pair of texts has shown
+SCORES = {
+    "bertscore_p": Score(
+        title="precision of the response's tokens, matched by embedding", kind="overlap", low=-1.0
+    ),
+    "bertscore_r": Score(
+        title="recall of the reference's tokens, matched by embedding", kind="overlap", low=-1.0
+    ),
+    "bertscore_f1": Score(title="F1 of tokens matched by embedding", kind="overlap", low=-1.0, leading=True),
+    _RESCALED: Score(
+        title="F1 of tokens matched by embedding, 0 for unrelated texts", kind="overlap", low=None
+    ),
+}
+OPTIONS: Options = {
     "bertscore_model": "roberta-large",
     "bertscore_layer": None,
     "bertscore_idf": False,
@@ -47,7 +62,7 @@ _CHUNK_BYTES = 512 * 2**20
 """Embeddings held at once."""
 
 
-class BertScore:
+class BertScore(Metric):
     """BERTScore in -1..1, in practice 0..1.
 
     Args:
@@ -68,13 +83,8 @@ class BertScore:
         self._encoder = encoder
         self._idf = idf
         self._baseline = baseline
+        self.scores = {key: score for key, score in SCORES.items() if baseline or key != _RESCALED}
         self._batch_tokens = batch_tokens
-
-    @property
-    def keys(self) -> dict[str, bool | None]:
-        """See `harness.metrics.base.Metric`."""
-        names = ["bertscore_p", "bertscore_r", "bertscore_f1"]
-        return dict.fromkeys([*names, "bertscore_f1_rescaled"] if self._baseline else names, True)
 
     def score(self, samples: Sequence[Sample]) -> list[dict[str, float]]:
         """See `harness.metrics.base.Metric`. A response without any token of its own leaves the sample unscored."""
@@ -97,17 +107,14 @@ class BertScore:
         import torch
         import transformers
 
-        encoder = self._encoder
-        parts = [
-            key,
-            f"model:{encoder.name}",
-            f"layer:{encoder.layer}",
-            f"idf:{'yes' if self._idf else 'no'}",
-        ]
-        if key == "bertscore_f1_rescaled" and self._baseline:
-            parts.append(f"baseline:{self._baseline[2]:g}")
-        libraries = f"transformers:{transformers.__version__}|torch:{torch.__version__.split('+')[0]}"
-        return "|".join([*parts, "refs:best", libraries, "version:1"])
+        return _form(key).format(
+            model=self._encoder.name,
+            layer=self._encoder.layer,
+            idf=_yes_no(self._idf),
+            baseline=f"{self._baseline[2]:g}" if self._baseline else "",
+            transformers=transformers.__version__,
+            torch=torch.__version__.split("+")[0],
+        )
 
     def _weights(self, references: Sequence[EncodedText]) -> Mapping[int, float] | None:
         """Weight by token id; None where every token weighs 1."""
@@ -167,8 +174,20 @@ class BertScore:
         best = [max(column) for column in zip(*found, strict=True)]
         scores = dict(zip(("bertscore_p", "bertscore_r", "bertscore_f1"), best, strict=True))
         if self._baseline:
-            scores["bertscore_f1_rescaled"] = rescale(best[2], self._baseline[2])
+            scores[_RESCALED] = rescale(best[2], self._baseline[2])
         return scores
+
+
+def _form(key: str) -> str:
+    baseline = "|baseline:{baseline}" if key == _RESCALED else ""
+    return (
+        f"{key}|model:{{model}}|layer:{{layer}}|idf:{{idf}}{baseline}|refs:best"
+        "|transformers:{transformers}|torch:{torch}|version:1"
+    )
+
+
+def _yes_no(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 def rescale(score: float, baseline: float) -> float:
@@ -205,22 +224,49 @@ def load_baseline(model: str, layer: int) -> tuple[float, float, float] | None:
         return None
     with open(table, encoding="utf-8", newline="") as file:
         rows = {int(row["LAYER"]): row for row in csv.DictReader(file)}
-    row = rows[layer]
-    return float(row["P"]), float(row["R"]), float(row["F"])
+    row = rows.get(layer)
+    return (float(row["P"]), float(row["R"]), float(row["F"])) if row else None
 
 
-def from_options(options: Mapping[str, Any]) -> BertScore:
+def from_options(options: Options) -> BertScore:
     """Build from task metadata; see `OPTIONS`."""
     model = str(options["bertscore_model"])
-    layer = options["bertscore_layer"] or LAYERS.get(model)
+    layer = _layer(options)
     if layer is None:
         raise HarnessError(
             f"BERTScore: no layer is known to be best for {model}",
             "Choose one: --metadata bertscore_layer=N.",
         )
     return BertScore(
-        Encoder(model, layer=int(layer)),
+        Encoder(model, layer=layer),
         idf=bool(options["bertscore_idf"]),
-        baseline=load_baseline(model, int(layer)),
+        baseline=load_baseline(model, layer),
         batch_tokens=int(options["bertscore_batch_tokens"]) if options["bertscore_batch_tokens"] else None,
     )
+
+
+def _layer(options: Options) -> int | None:
+    layer = options["bertscore_layer"] or LAYERS.get(str(options["bertscore_model"]))
+    return None if layer is None else int(layer)
+
+
+def contradiction(key: str, signature: str, options: Options) -> str | None:
+    """See `harness.metrics.base.Family`: the encoder's name, layer, idf and baseline are known, its weights are not."""
+    form = _form(key)
+    stated = signatures.read(form, signature)
+    if stated is None:
+        return f"is not of the form {form}"
+    model, layer = str(options["bertscore_model"]), _layer(options)
+    name = signatures.last_part(stated["model"].rpartition("@")[0])
+    offline = model == MINILM and stated["model"] == MINILM_IDENTITY
+    expected = {
+        "model": None if offline or name == signatures.last_part(model) else model,
+        "layer": None if layer is None else str(layer),
+        "idf": _yes_no(bool(options["bertscore_idf"])),
+    }
+    if key == _RESCALED and layer is not None and (baseline := load_baseline(model, layer)):
+        expected["baseline"] = f"{baseline[2]:g}"
+    return signatures.differing(stated, expected)
+
+
+FAMILY = Family(scores=SCORES, from_options=from_options, options=OPTIONS, contradiction=contradiction)

@@ -12,24 +12,40 @@ from __future__ import annotations
 
 import string
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from harness.metrics.base import CorpusScore, FloatArray, Sample
+from harness.metrics.base import CorpusScore, Family, FloatArray, Metric, Options, Sample, Score
 from harness.stats.bootstrap import ScoreFunction
 
 CHAR_ORDER = 6
 WORD_ORDERS = {"chrf": 0, "chrf++": 2}
-OPTIONS: Mapping[str, Any] = {}
+SCORES = {
+    "chrf": Score(
+        title="character sequences shared with the reference",
+        kind="overlap",
+        unit="of 100",
+        high=100.0,
+        corpus=True,
+        leading=True,
+    ),
+    "chrf++": Score(
+        title="character sequences, words and word pairs shared with the reference",
+        kind="overlap",
+        unit="of 100",
+        high=100.0,
+        corpus=True,
+    ),
+}
 
 _PUNCTUATION = frozenset(string.punctuation)
 
 
-class Chrf:
+class Chrf(Metric):
     """chrF2 and chrF++ in 0..100.
 
     Args:
@@ -38,24 +54,19 @@ class Chrf:
         effective_order: Average over the orders present in both texts; False smooths each order by 1e-16, as chrF++.py does.
     """
 
-    corpus_keys = frozenset(WORD_ORDERS)
+    scores = SCORES
 
     def __init__(self, *, beta: int = 2, whitespace: bool = False, effective_order: bool = True) -> None:
         self._beta = beta
         self._whitespace = whitespace
         self._effective_order = effective_order
 
-    @property
-    def keys(self) -> dict[str, bool | None]:
-        """See `harness.metrics.base.Metric`."""
-        return dict.fromkeys(WORD_ORDERS, True)
-
     def score(self, samples: Sequence[Sample]) -> list[dict[str, float]]:
         """See `harness.metrics.base.Metric`. Statistics: [response, reference, matching] n-grams for each order."""
         return [self._score_one(sample) for sample in samples]
 
     def corpus_scores(self, _key: str, sums: FloatArray, /) -> FloatArray:
-        """See `harness.metrics.base.CorpusMetric`."""
+        """See `harness.metrics.base.Metric`."""
         return f_scores(sums, beta=self._beta, effective_order=self._effective_order)
 
     def signature(self, key: str) -> str:
@@ -152,11 +163,28 @@ def _yes_no(value: bool) -> str:
     return "yes" if value else "no"
 
 
-def from_options(_options: Mapping[str, Any]) -> Chrf:
+def from_options(_options: Options) -> Chrf:
     """Build from task metadata; chrF has no options there."""
     return Chrf()
 
 
-def corpus_scorer(_options: Mapping[str, Any], key: str) -> ScoreFunction | None:
-    """See `harness.metrics.registry.corpus_scorer`."""
-    return partial(Chrf().corpus_scores, key) if key in WORD_ORDERS else None
+def corpus_scorer(_options: Options, key: str) -> ScoreFunction:
+    """See `harness.metrics.base.Family`."""
+    return partial(Chrf().corpus_scores, key)
+
+
+def empty_statistics(_key: str, statistics: Sequence[float]) -> tuple[float, ...]:
+    """Counts of an empty response: the reference keeps its n-grams, none of which is found.
+
+    As in sacrebleu, where an empty hypothesis adds its reference to the recall of the corpus and nothing to precision. Of several
+    references, the counts are of the one that the response in hand came closest to; sacrebleu would take the first.
+    """
+    return tuple(count if i % 3 == 1 else 0.0 for i, count in enumerate(statistics))
+
+
+FAMILY = Family(
+    scores=SCORES,
+    from_options=from_options,
+    corpus_scorer=corpus_scorer,
+    empty_statistics=empty_statistics,
+)

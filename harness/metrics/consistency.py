@@ -7,22 +7,40 @@ mean score or the share of responses at 0.5 or above, so both are given.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Sequence
 
-from harness.judges import Judge, load
+from harness.judges import Judge, hhem21, load
 from harness.judges.base import THRESHOLD
-from harness.metrics.base import Sample
+from harness.judges.select import HHEM10_REVISION
+from harness.metrics import signatures
+from harness.metrics.base import Family, Metric, Options, Sample, Score
 
-OPTIONS: Mapping[str, Any] = {
+MEAN, RATE = "factual_consistency", "factual_consistency_rate"
+SCORES = {
+    MEAN: Score(title="mean probability, by the judge, that the response is consistent", kind="faithfulness"),
+    RATE: Score(
+        title="share of responses that the judge holds consistent", kind="faithfulness", leading=True
+    ),
+}
+OPTIONS: Options = {
     "judge": "hhem-2.1",
     "judge_device": None,
     "judge_dtype": "float32",
     "judge_batch_tokens": 0,
 }
 
+_FORM = (
+    "{key}|{value}|judge:{judge}@{revision}|weights:{weights}|max_tokens:{max_tokens}|calibration:{calibration}|dtype:{dtype}"
+    "|transformers:{transformers}|torch:{torch}|version:1"
+)
+_COMMIT = re.compile("[0-9a-f]{40}")
+_VALUES = {MEAN: "mean", RATE: f"share>={THRESHOLD}"}
+_PINNED = {"hhem-2.1": hhem21.REVISION, "hhem-1.0": HHEM10_REVISION, "embedded": "shipped"}
+"""Judges that this version names, with the revision it takes."""
 
-class Consistency:
+
+class Consistency(Metric):
     """Mean score, and share of responses that score at least 0.5, both 0..1.
 
     A response has no score, and is counted, if its document has no source, if it has more words than its source (it is then no
@@ -38,7 +56,7 @@ class Consistency:
         HarnessError: If the judge cannot be had or fails its self-test: now, and not after an evaluation of hours.
     """
 
-    keys: Mapping[str, bool | None] = {"factual_consistency": True, "factual_consistency_rate": True}
+    scores = SCORES
 
     def __init__(
         self,
@@ -64,10 +82,7 @@ class Consistency:
         pairs = [(samples[i].source, samples[i].response) for i in judged]
         for i, score in zip(judged, judge.score(pairs), strict=True):
             if not math.isnan(score):
-                scores[i] = {
-                    "factual_consistency": score,
-                    "factual_consistency_rate": float(score >= THRESHOLD),
-                }
+                scores[i] = {MEAN: score, RATE: float(score >= THRESHOLD)}
         self._counts = {
             "judge_without_source": sum(not sample.source.strip() for sample in samples),
             "judge_longer_than_source": sum(_longer(sample) for sample in samples),
@@ -86,9 +101,8 @@ class Consistency:
         import torch
         import transformers
 
-        value = f"share>={THRESHOLD}" if key.endswith("_rate") else "mean"
         libraries = f"transformers:{transformers.__version__}|torch:{torch.__version__.split('+')[0]}"
-        return "|".join([key, value, self._signature, libraries, "version:1"])
+        return "|".join([key, _VALUES[key], self._signature, libraries, "version:1"])
 
 
 def _longer(sample: Sample) -> bool:
@@ -96,7 +110,7 @@ def _longer(sample: Sample) -> bool:
     return bool(source) and len(sample.response.split()) > len(source)
 
 
-def from_options(options: Mapping[str, Any]) -> Consistency:
+def from_options(options: Options) -> Consistency:
     """Build from task metadata; see `OPTIONS`."""
     return Consistency(
         str(options["judge"]),
@@ -104,3 +118,30 @@ def from_options(options: Mapping[str, Any]) -> Consistency:
         dtype=str(options["judge_dtype"]),
         batch_tokens=int(options["judge_batch_tokens"] or 0),
     )
+
+
+def contradiction(key: str, signature: str, options: Options) -> str | None:
+    """See `harness.metrics.base.Family`: which judge, its revision where it is pinned, and its precision are known."""
+    form = _FORM.replace("{key}", key).replace("{value}", _VALUES[key])
+    stated = signatures.read(form, signature)
+    if stated is None:
+        return f"is not of the form {form}"
+    judge = str(options["judge"])
+    # owner/model@revision, or a folder, whose name may hold an @ of its own
+    names = {signatures.last_part(name) for name in (judge, judge.partition("@")[0])}
+    expected = {
+        "judge": None if signatures.last_part(stated["judge"]) in names else judge,
+        "revision": None if stated["revision"] == "local" else _revision(judge),
+        "dtype": str(options["judge_dtype"]),
+    }
+    return signatures.differing(stated, expected)
+
+
+def _revision(judge: str) -> str | None:
+    """The revision that a judge's name stands for, as signatures cut it; None where it stands for none."""
+    commit = judge.partition("@")[2]
+    revision = _PINNED.get(judge) or (commit if _COMMIT.fullmatch(commit) else None)
+    return revision and revision[:12]
+
+
+FAMILY = Family(scores=SCORES, from_options=from_options, options=OPTIONS, contradiction=contradiction)

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 MINILM = "minilm"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+MINILM_IDENTITY = f"all-MiniLM-L6-v2@{MINILM_SHA256[:12]}"
+"""What signatures call it."""
 
 _NOT_ENCODERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForSeq2SeqLM")
 _PREFIX_SPACE = ("roberta", "gpt2", "longformer", "bart")
@@ -257,7 +259,7 @@ def for_cpu(model: Any) -> Any:
 def _identity(model: str, weights: Path) -> str:
     """Name for signatures: a hub name with its commit, else the folder's name with the weights' hash; no path."""
     if model == MINILM:
-        return f"all-MiniLM-L6-v2@{MINILM_SHA256[:12]}"
+        return MINILM_IDENTITY
     if Path(model).is_dir():
         return f"{Path(model).resolve().name}@{sha256_file(weights)[:12]}"
     snapshot = weights.parent.name if weights.parent.parent.name == "snapshots" else "unknown"

@@ -6,15 +6,15 @@ One teacher-forced pass over prompts and responses after generation; see `harnes
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.errors import HarnessError
-from harness.metrics.base import CorpusScore, FloatArray, Sample
+from harness.metrics import signatures
+from harness.metrics.base import CorpusScore, Family, FloatArray, Metric, Options, Sample, Score
 from harness.stats.bootstrap import ScoreFunction
 
 if TYPE_CHECKING:
@@ -22,13 +22,40 @@ if TYPE_CHECKING:
     from harness.lookback.encoding import LanguageModel
     from harness.lookback.scoring import Window
 
-OPTIONS: Mapping[str, Any] = {
+OPTIONS: Options = {
     "lookback_classifier": None,  # a file, or "shipped": the package's own for models like the evaluated one
     "lookback_model": None,  # reads the responses in place of the evaluated model
 }
 SHIPPED = "shipped"
 AT_HALF, AT_THRESHOLD = "factual_rate", "factual_rate_at_threshold"
 MEAN_P, WHOLLY = "factual_mean_p", "factual_responses"
+SCORES = {
+    AT_HALF: Score(
+        title="share of response windows that the model's attention shows to be grounded",
+        kind="faithfulness",
+        corpus=True,
+        leading=True,
+    ),
+    AT_THRESHOLD: Score(
+        title="share of response windows that the model's attention shows to be grounded, at the classifier's threshold",
+        kind="faithfulness",
+        corpus=True,
+    ),
+    MEAN_P: Score(
+        title="mean probability that a response window is grounded, by the model's attention",
+        kind="faithfulness",
+        corpus=True,
+    ),
+    WHOLLY: Score(
+        title="share of responses all of whose windows the model's attention shows to be grounded",
+        kind="faithfulness",
+    ),
+}
+_RULES = {AT_HALF: "p>=0.5", AT_THRESHOLD: "p>={threshold}", MEAN_P: "mean", WHOLLY: "all p>=0.5"}
+_FORM = (
+    "{key}|lookback|classifier:{classifier}:{digest}|windows:8/1|{rule}|attention:{attention}|reader:{reader}|ratios:{ratios}"
+    "|version:1"
+)
 
 _log = logging.getLogger(__name__)
 _HOW = (
@@ -58,7 +85,7 @@ class WindowShare(CorpusScore):
         return float(self), self.statistics, self.windows
 
 
-class Lookback:
+class Lookback(Metric):
     """The factual rate and its relatives, each in 0..1.
 
     Windows of all responses are pooled; the interval resamples responses. `factual_responses` is the share of responses
@@ -69,15 +96,13 @@ class Lookback:
         model: Path or hub name of a model that reads the responses in place of the evaluated one.
     """
 
-    keys: Mapping[str, bool | None] = {AT_HALF: True, AT_THRESHOLD: True, MEAN_P: True, WHOLLY: True}
-    corpus_keys = frozenset({AT_HALF, AT_THRESHOLD, MEAN_P})
+    scores = SCORES
 
     def __init__(self, classifier: str | None = None, model: str | None = None) -> None:
         self._wanted = classifier
         self._model_path = model
         self._ready: tuple[LanguageModel, Classifier] | None = None
         self._label = ""
-        self.absent: dict[str, str] = {}
 
     def prepare(self, model: LanguageModel | None) -> None:
         """Find the reading model and the classifier that fits it, before anything is generated.
@@ -131,7 +156,7 @@ class Lookback:
 
     def _give_up(self, reason: str) -> None:
         sentences = [" ".join(line.split()).removesuffix(".") for line in reason.splitlines()]
-        self.absent = dict.fromkeys(self.keys, ". ".join(sentences) + ".")
+        self.absent = dict.fromkeys(self.scores, ". ".join(sentences) + ".")
         _log.warning("no factual rate: %s", self.absent[AT_HALF])
 
     def score(self, samples: Sequence[Sample]) -> list[dict[str, float]]:
@@ -169,7 +194,7 @@ class Lookback:
             )
 
     def corpus_scores(self, _key: str, sums: FloatArray, /) -> FloatArray:
-        """See `harness.metrics.base.CorpusMetric`; the statistics are a sum over windows and their number."""
+        """See `harness.metrics.base.Metric`; the statistics are a sum over windows and their number."""
         return pooled(sums)
 
     def signature(self, key: str) -> str:
@@ -177,17 +202,22 @@ class Lookback:
         if self._ready is None:
             return f"{key}|lookback|classifier:none|version:1"
         _, classifier = self._ready
-        rule = {
-            AT_HALF: "p>=0.5",
-            AT_THRESHOLD: f"p>={classifier.threshold:.6g}",
-            MEAN_P: "mean",
-            WHOLLY: "all p>=0.5",
-        }[key]
-        reader = "other" if self._model_path else "evaluated"
-        return (
-            f"{key}|lookback|classifier:{self._label}:{classifier.digest}|windows:8/1|{rule}"
-            f"|attention:{classifier.kind}|reader:{reader}|ratios:{classifier.convention}|version:1"
+        return _form(key).format(
+            classifier=self._label,
+            digest=classifier.digest,
+            threshold=f"{classifier.threshold:.6g}",
+            attention=classifier.kind,
+            reader=_reader(self._model_path),
+            ratios=classifier.convention,
         )
+
+
+def _form(key: str) -> str:
+    return _FORM.replace("{key}", key).replace("{rule}", _RULES[key])
+
+
+def _reader(model: str | None) -> str:
+    return "other" if model else "evaluated"
 
 
 def _scores(windows: Sequence[Window], threshold: float) -> dict[str, float]:
@@ -211,11 +241,40 @@ def pooled(sums: FloatArray) -> FloatArray:
     return shares
 
 
-def corpus_scorer(_options: Mapping[str, Any], key: str) -> ScoreFunction | None:
-    """See `harness.metrics.registry.corpus_scorer`."""
-    return partial(pooled) if key in Lookback.corpus_keys else None
+def corpus_scorer(_options: Options, _key: str) -> ScoreFunction:
+    """See `harness.metrics.base.Family`."""
+    return pooled
 
 
-def from_options(options: Mapping[str, Any]) -> Lookback:
-    """Build from task metadata."""
+def from_options(options: Options) -> Lookback:
+    """Build from task metadata; see `OPTIONS`."""
     return Lookback(options["lookback_classifier"], options["lookback_model"])
+
+
+def contradiction(key: str, signature: str, options: Options) -> str | None:
+    """See `harness.metrics.base.Family`: the names of classifier and reader are known, the classifier's numbers are not."""
+    from harness.lookback.classifier import CLASSIFIERS
+
+    wanted = options["lookback_classifier"]
+    if wanted is None:
+        return "has a score to state where the options name no classifier"
+    form = _form(key)
+    stated = signatures.read(form, signature)
+    if stated is None:
+        return f"is not of the form {form}"
+    shipped = {path.stem for path in CLASSIFIERS.glob("*.safetensors")} if wanted == SHIPPED else set()
+    known = stated["classifier"] in shipped | {Path(signatures.last_part(str(wanted))).stem}
+    expected = {
+        "classifier": None if known else str(wanted),
+        "reader": _reader(options["lookback_model"]),
+    }
+    return signatures.differing(stated, expected)
+
+
+FAMILY = Family(
+    scores=SCORES,
+    from_options=from_options,
+    options=OPTIONS,
+    contradiction=contradiction,
+    corpus_scorer=corpus_scorer,
+)

@@ -15,25 +15,38 @@ from __future__ import annotations
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.metrics.base import Sample
+from harness.metrics import signatures
+from harness.metrics.base import Family, Metric, Options, Sample, Score
 
-OPTIONS: Mapping[str, Any] = {"wordnet": "wordnet"}
+SCORES = {
+    "meteor": Score(
+        title="words, stems and synonyms shared with the reference, in order", kind="overlap", leading=True
+    ),
+}
+SCORES_WITHOUT_SYNONYMS = {
+    "meteor_nosyn": Score(title="words and stems shared with the reference, in order", kind="overlap"),
+}
+OPTIONS: Options = {"wordnet": "wordnet"}
 
 _ALPHA, _BETA, _GAMMA = 0.9, 3.0, 0.5
+_FORM = (
+    f"{{key}}|alpha:{_ALPHA}|beta:{_BETA:g}|gamma:{_GAMMA}|case:lower|tok:wordpunct|stem:porter|syn:{{syn}}"
+    "|refs:best|version:1"
+)
 _TOKEN = re.compile(r"\w+|[^\w\s]+")  # nltk's wordpunct_tokenize
 _WORDNET_FILES = ("data.noun", "index.noun", "noun.exc", "lexnames")
 
 Synonyms = Callable[[str], frozenset[str]]
 
 
-class Meteor:
+class Meteor(Metric):
     """METEOR in 0..1; with several references the best one counts.
 
     Args:
@@ -42,15 +55,11 @@ class Meteor:
     """
 
     def __init__(self, synonyms: Synonyms | None, *, source: str = "none") -> None:
-        self._name = "meteor" if synonyms else "meteor_nosyn"
+        self.scores = SCORES if synonyms else SCORES_WITHOUT_SYNONYMS
+        (self._name,) = self.scores
         self._synonyms = lru_cache(maxsize=100_000)(synonyms) if synonyms else None
         self._stem = lru_cache(maxsize=100_000)(_porter_stem)
         self._source = source
-
-    @property
-    def keys(self) -> dict[str, bool | None]:
-        """See `harness.metrics.base.Metric`."""
-        return {self._name: True}
 
     def score(self, samples: Sequence[Sample]) -> list[dict[str, float]]:
         """See `harness.metrics.base.Metric`."""
@@ -61,10 +70,7 @@ class Meteor:
 
     def signature(self, key: str) -> str:
         """See `harness.metrics.base.Metric`."""
-        return (
-            f"{key}|alpha:{_ALPHA}|beta:{_BETA:g}|gamma:{_GAMMA}|case:lower|tok:wordpunct|stem:porter|syn:{self._source}"
-            "|refs:best|version:1"
-        )
+        return _FORM.format(key=key, syn=self._source)
 
     def pair(self, response: str, reference: str) -> float:
         """METEOR of one response against one reference."""
@@ -145,7 +151,7 @@ def wordnet_synonyms(place: str) -> tuple[Synonyms, str]:
         names = (lemma.name() for synset in reader.synsets(word) for lemma in synset.lemmas())
         return frozenset(name for name in names if "_" not in name)
 
-    name = Path(place).name if Path(place).is_dir() else place
+    name = Path(place).name if Path(place).expanduser().is_dir() else place
     return synonyms, f"{name}-{reader.get_version() or 'unknown'}"
 
 
@@ -187,7 +193,21 @@ def _read_folder(folder: Path) -> Any:
         return LocalWordNet(nltk.data.FileSystemPathPointer(str(folder)), None)
 
 
-def from_options(options: Mapping[str, Any]) -> Meteor:
+def from_options(options: Options) -> Meteor:
     """Build from task metadata; see `OPTIONS`."""
     synonyms, source = wordnet_synonyms(str(options["wordnet"]))
     return Meteor(synonyms, source=source)
+
+
+def contradiction(key: str, signature: str, options: Options) -> str | None:
+    """See `harness.metrics.base.Family`: all is known but WordNet's version."""
+    form = _FORM.replace("{key}", key)
+    stated = signatures.read(form, signature)
+    if stated is None:
+        return f"is not of the form {form}"
+    wordnet = signatures.last_part(str(options["wordnet"]))
+    known = signatures.last_part(stated["syn"]).startswith(f"{wordnet}-")
+    return signatures.differing(stated, {"syn": None if known else wordnet})
+
+
+FAMILY = Family(scores=SCORES, from_options=from_options, options=OPTIONS, contradiction=contradiction)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from harness.metrics.meteor import Meteor
-
-OPTIONS: Mapping[str, Any] = {}
+from harness.metrics.base import Family, Options
+from harness.metrics.meteor import SCORES_WITHOUT_SYNONYMS, Meteor
 
 
-def from_options(_options: Mapping[str, Any]) -> Meteor:
+def from_options(_options: Options) -> Meteor:
     """Build from task metadata; there are no options."""
     return Meteor(None)
+
+
+FAMILY = Family(scores=SCORES_WITHOUT_SYNONYMS, from_options=from_options)

@@ -11,19 +11,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import regex
 
-from harness.metrics.base import Sample
+from harness.errors import HarnessError
+from harness.metrics.base import Family, Metric, Options, Sample, Score
 from harness.metrics.sentences import VERSION as SPLITTER
 from harness.metrics.sentences import split_sentences
 
 Key = Literal["rouge1", "rouge2", "rougeL", "rougeLsum"]
-KEYS: tuple[Key, ...] = ("rouge1", "rouge2", "rougeL", "rougeLsum")
-OPTIONS: Mapping[str, Any] = {"rouge_keys": ("rougeL", "rougeLsum"), "rouge_stemmer": False}
+KEYS: tuple[Key, ...] = get_args(Key)
+SCORES = {
+    "rougeL": Score(
+        title="longest common subsequence of words with the reference", kind="overlap", leading=True
+    ),
+    "rougeLsum": Score(
+        title="longest common subsequences of words with the reference, by sentence", kind="overlap"
+    ),
+    "rouge1": Score(title="words shared with the reference", kind="overlap"),
+    "rouge2": Score(title="word pairs shared with the reference", kind="overlap"),
+}
+OPTIONS: Options = {"rouge_keys": ("rougeL", "rougeLsum"), "rouge_stemmer": False}
 
 _ASCII = regex.compile(r"[a-z0-9]+")
 _SCRIPTS = regex.compile(
@@ -58,7 +69,7 @@ def _porter() -> Any:
     return PorterStemmer()
 
 
-class Rouge:
+class Rouge(Metric):
     """ROUGE F1 scores in 0..1.
 
     Args:
@@ -66,8 +77,6 @@ class Rouge:
         stemmer: Porter stemming; off by default, as in the pipeline of the paper this project reproduces.
         split: Sentence splitter of rougeLsum; None takes lines as sentences, as `rouge_score` does.
     """
-
-    corpus_keys: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -79,14 +88,9 @@ class Rouge:
         unknown = [key for key in keys if key not in KEYS]
         if unknown:
             raise ValueError(f"unknown ROUGE keys {unknown}; choose from {KEYS}")
-        self._keys = tuple(keys)
+        self.scores = {key: SCORES[key] for key in keys}
         self._stemmer = stemmer
         self._split = split
-
-    @property
-    def keys(self) -> dict[str, bool | None]:
-        """See `harness.metrics.base.Metric`."""
-        return dict.fromkeys(self._keys, True)
 
     def score(self, samples: Sequence[Sample]) -> list[dict[str, float]]:
         """See `harness.metrics.base.Metric`. A reference or response without any token leaves the sample unscored."""
@@ -112,7 +116,7 @@ class Rouge:
         references = [sentences for text in sample.references if any(sentences := self._sentences(text))]
         if not references:
             return {}
-        return {key: max(_f1(key, reference, response) for reference in references) for key in self._keys}
+        return {key: max(_f1(key, reference, response) for reference in references) for key in self.scores}
 
     def _sentences(self, text: str) -> list[list[str]]:
         """The text's tokens by sentence; a token never spans a sentence break, so their concatenation is the text's tokens."""
@@ -208,9 +212,23 @@ def _union_lcs_matches(reference: Sequence[Sequence[str]], response: Sequence[Se
     return matches
 
 
-def from_options(options: Mapping[str, Any]) -> Rouge:
-    """Build from task metadata; see `OPTIONS`."""
-    keys = options["rouge_keys"]
-    return Rouge(
-        keys.split(",") if isinstance(keys, str) else tuple(keys), stemmer=bool(options["rouge_stemmer"])
-    )
+def from_options(options: Options) -> Rouge:
+    """Build from task metadata; see `OPTIONS`. Keys are a list, or a word such as ``rouge1+rougeL``.
+
+    Raises:
+        HarnessError: If a key is unknown.
+    """
+    given = options["rouge_keys"]
+    keys = given.replace("+", ",").split(",") if isinstance(given, str) else tuple(given)
+    unknown = [str(key) for key in keys if key not in KEYS]
+    if unknown or not keys:
+        raise HarnessError(
+            f"rouge_keys: {', '.join(unknown)} is no ROUGE score"
+            if unknown
+            else "rouge_keys: names no score",
+            f"Choose from: {', '.join(KEYS)}.",
+        )
+    return Rouge(keys, stemmer=bool(options["rouge_stemmer"]))
+
+
+FAMILY = Family(scores=SCORES, from_options=from_options, options=OPTIONS)

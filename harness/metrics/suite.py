@@ -10,19 +10,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.metrics.answers import KINDS, AnswerRule
-from harness.metrics.base import CorpusMetric, CorpusScore, FloatArray, Metric, ModelMetric, Sample
+from harness.metrics import answers
+from harness.metrics.answers import ANSWER_RATE, KINDS, AnswerRule
+from harness.metrics.base import CorpusScore, FloatArray, Metric, Sample, Score
 from harness.stats import Interval, bootstrap_interval, bootstrap_statistic, wilson_interval
 from harness.stats.bootstrap import ScoreFunction
 
 if TYPE_CHECKING:
     from harness.lookback.encoding import LanguageModel
-
-ANSWER_RATE = "answer_rate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,17 +73,19 @@ class Suite:
     def __init__(self, metrics: Sequence[Metric], rule: AnswerRule | None = None) -> None:
         self.metrics = tuple(metrics)
         self.rule = rule or AnswerRule()
-        self._metric_of = {key: metric for metric in self.metrics for key in metric.keys}
-        if (
-            len(self._metric_of) != sum(len(metric.keys) for metric in self.metrics)
-            or ANSWER_RATE in self._metric_of
-        ):
+        self._metric_of = {key: metric for metric in self.metrics for key in metric.scores}
+        shared = len(self._metric_of) < sum(len(metric.scores) for metric in self.metrics)
+        if shared or ANSWER_RATE in self._metric_of:
             raise ValueError("two metrics of a suite share a key")
+        self.scores: Mapping[str, Score] = {
+            key: metric.scores[key] for key, metric in self._metric_of.items()
+        } | answers.SCORES
+        """What each key of `score` is; the answer rate comes last."""
 
     @property
     def keys(self) -> Mapping[str, bool | None]:
         """Every score's name, and whether higher is better; the answer rate comes last."""
-        return {key: metric.keys[key] for key, metric in self._metric_of.items()} | {ANSWER_RATE: True}
+        return {key: score.higher_is_better for key, score in self.scores.items()}
 
     def signature(self, key: str) -> str:
         """Signature of one score."""
@@ -93,13 +94,12 @@ class Suite:
     def prepare(self, model: LanguageModel | None) -> None:
         """Show the evaluated model to the metrics that read its attention; None if it has none to show."""
         for metric in self.metrics:
-            if hasattr(metric, "prepare"):
-                cast(ModelMetric, metric).prepare(model)
+            metric.prepare(model)
 
     @property
     def absent(self) -> dict[str, str]:
         """Scores that this run will not have, with the reason."""
-        return {key: why for metric in self.metrics for key, why in getattr(metric, "absent", {}).items()}
+        return {key: why for metric in self.metrics for key, why in metric.absent.items()}
 
     def score(self, samples: Sequence[Sample]) -> list[dict[str, float]]:
         """Score every sample, in order; a failed one has the answer rate alone."""
@@ -124,13 +124,9 @@ class Suite:
             return math.nan
         return _headline(scores, self._corpus_score(key, scores))
 
-    def metric_of(self, key: str) -> Metric:
-        """The family that computes a score."""
-        return self._metric_of[key]
-
     def is_corpus_score(self, key: str) -> bool:
         """Whether the headline is computed on the corpus and not a mean over samples."""
-        return key in getattr(self._metric_of.get(key), "corpus_keys", ())
+        return key in self.scores and self.scores[key].corpus
 
     def summarise(
         self,
@@ -163,14 +159,14 @@ class Suite:
             low=low,
             high=high,
             n=len(values),
-            higher_is_better=self.keys[key],
+            higher_is_better=self.scores[key].higher_is_better,
             signature=self.signature(key),
         )
 
     def _corpus_score(self, key: str, scores: Sequence[float]) -> ScoreFunction | None:
         if not isinstance(scores[0], CorpusScore):
             return None
-        return partial(cast(CorpusMetric, self._metric_of[key]).corpus_scores, key)
+        return partial(self._metric_of[key].corpus_scores, key)
 
 
 def with_interval(

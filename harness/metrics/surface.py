@@ -10,19 +10,34 @@ of squared fragment lengths per response word. Words are ROUGE tokens without st
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from harness.metrics.base import Sample
+from harness.metrics.base import Family, Metric, Options, Sample, Score
 from harness.metrics.rouge import tokenize
 
-OPTIONS: Mapping[str, Any] = {}
+SCORES = {
+    "length": Score(
+        title="words of the response", kind="style", unit="words", higher_is_better=None, high=None
+    ),
+    "coverage": Score(
+        title="share of the response's words that are copied from the source",
+        kind="style",
+        higher_is_better=None,
+    ),
+    "density": Score(
+        title="mean length of the copied fragment that a word of the response stands in",
+        kind="style",
+        unit="words",
+        higher_is_better=None,
+        high=None,
+    ),
+}
 
 
-class Surface:
+class Surface(Metric):
     """`length` in white-space words, `coverage` in 0..1, `density` in words."""
 
-    keys: Mapping[str, bool | None] = {"length": None, "coverage": None, "density": None}
+    scores = SCORES
 
     def score(self, samples: Sequence[Sample]) -> list[dict[str, float]]:
         """See `harness.metrics.base.Metric`. Without a source, or without words, only the length is given."""
@@ -70,6 +85,9 @@ def _run(source: Sequence[str], response: Sequence[str], i: int, j: int) -> int:
     return j - start
 
 
-def from_options(_options: Mapping[str, Any]) -> Surface:
+def from_options(_options: Options) -> Surface:
     """Build from task metadata; there are no options."""
     return Surface()
+
+
+FAMILY = Family(scores=SCORES, from_options=from_options)

@@ -169,7 +169,7 @@ def test_two_processes_give_what_one_gives(
     together, both = results_of(folder)
     for a, b in zip(rows, both, strict=True):
         assert close(a["lookback_windows"], b["lookback_windows"])
-    for key in Lookback.keys:
+    for key in Lookback.scores:
         ours, theirs = (r["configs"][TASK]["metadata"]["scores"][key] for r in (alone, together))
         assert theirs["value"] == pytest.approx(ours["value"], abs=1e-6)
         assert together["results"][TASK][f"{key},none"] == pytest.approx(ours["value"], abs=1e-6)

@@ -90,8 +90,8 @@ def test_published_rescaling(shared_data: Path) -> None:
 
 def test_a_model_without_a_table_has_no_rescaled_score(minilm: str) -> None:
     (metric,) = build(["bertscore"], {"bertscore_model": minilm})
-    assert "bertscore_f1_rescaled" not in metric.keys
-    assert "bertscore_f1_rescaled" in BertScore(Encoder(minilm, layer=5), baseline=(0.8, 0.8, 0.8)).keys
+    assert "bertscore_f1_rescaled" not in metric.scores
+    assert "bertscore_f1_rescaled" in BertScore(Encoder(minilm, layer=5), baseline=(0.8, 0.8, 0.8)).scores
 
 
 def test_batches_chunks_and_repeats_change_nothing(minilm: str, monkeypatch: pytest.MonkeyPatch) -> None:
