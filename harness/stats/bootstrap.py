@@ -2,8 +2,8 @@
 
 A corpus score such as chrF is not a mean of sentence scores: it is a function of counts summed over the
 corpus. `bootstrap_statistic` therefore resamples the per-sample counts, sums them, and scores the sums, so
-a resample costs one gather and one sum, never a new scoring of texts. A mean is the special case with one
-count per sample.
+a resample costs one row of a matrix product, never a new scoring of texts. A mean is the special case with
+one count per sample.
 
 The interval is BCa (bias-corrected and accelerated). `benchmarks/interval_coverage.py` measures its coverage
 against the percentile, bootstrap-t and Student intervals; `docs/statistics.md` holds the table and the
@@ -13,18 +13,19 @@ Source: Efron (1987), "Better Bootstrap Confidence Intervals", JASA 82(397), eqs
 Efron and Tibshirani (1993), "An Introduction to the Bootstrap", section 14.3.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from harness.stats.resampling import resampled_sums
+from harness.stats.ties import TIE, size_of, varies
+from harness.stats.ties import FloatArray as FloatArray
+
 ScoreFunction = Callable[[FloatArray], FloatArray]
-
-_CHUNK_CELLS = 2_000_000
-"""Resampled cells held at once: 8 MB of indices and 16 MB of values, whatever n and n_resamples are."""
+"""Statistics summed over each of b sets of documents, shape [b, k], to b finite scores, shape [b]."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,41 @@ def bootstrap_interval(
     column = np.asarray(values, dtype=np.float64)
     if column.ndim != 1:
         raise ValueError(f"values must have shape [n], not {column.shape}")
-    n = len(column)
-    return bootstrap_statistic(
-        column[:, None],
-        lambda sums: sums[:, 0] / n,
-        n_resamples=n_resamples,
-        confidence=confidence,
-        seed=seed,
-        jackknife=lambda sums: sums[:, 0] / max(n - 1, 1),
-    )
+    return bootstrap_intervals(column[:, None], n_resamples=n_resamples, confidence=confidence, seed=seed)[0]
+
+
+def bootstrap_intervals(
+    columns: FloatArray,
+    *,
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 12345,
+) -> list[Interval]:
+    """Return the BCa intervals of the means of several columns over the same samples, in one product.
+
+    Args:
+        columns: Finite scores, shape [n, c].
+        n_resamples: Number of bootstrap resamples.
+        confidence: Nominal coverage, in (0, 1).
+        seed: Seed of the generator.
+
+    Returns:
+        For each column what `bootstrap_interval` gives.
+
+    Raises:
+        ValueError: As `bootstrap_interval`.
+    """
+    table = _checked(columns, n_resamples, confidence)
+    n = len(table)
+    if n == 1:
+        return [Interval(float("nan"), float("nan"))] * table.shape[1]
+    replicates = resampled_sums(table, n_resamples=n_resamples, seed=seed) / n
+    total = table.sum(axis=0)
+    left_out = (total - table) / (n - 1)
+    return [
+        bca_interval(replicates[:, j], float(total[j] / n), left_out[:, j], confidence=confidence)
+        for j in range(table.shape[1])
+    ]
 
 
 def bootstrap_statistic(
@@ -80,7 +107,6 @@ def bootstrap_statistic(
     n_resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 12345,
-    jackknife: ScoreFunction | None = None,
 ) -> Interval:
     """Return the BCa bootstrap interval of a score that is a function of summed per-sample statistics.
 
@@ -90,7 +116,6 @@ def bootstrap_statistic(
         n_resamples: Number of bootstrap resamples.
         confidence: Nominal coverage, in (0, 1).
         seed: Seed of the generator.
-        jackknife: `fn` for sums over n - 1 samples, where `fn` itself divides by n; `fn` if None.
 
     Returns:
         The interval, in the unit of `fn`; NaN limits for a single sample.
@@ -104,53 +129,40 @@ def bootstrap_statistic(
     replicates = fn(resampled_sums(table, n_resamples=n_resamples, seed=seed))
     total = table.sum(axis=0)
     observed = float(fn(total[None, :])[0])
-    left_out = (jackknife or fn)(total[None, :] - table)
-    return bca_interval(replicates, observed, left_out, confidence=confidence)
-
-
-def resampled_sums(statistics: FloatArray, *, n_resamples: int, seed: int) -> FloatArray:
-    """Return the statistics summed over each resample with replacement, shape [n_resamples, k].
-
-    The draws depend on n, n_resamples and seed alone, never on the values, so two systems that answered the
-    same n documents are resampled alike: their replicates may be subtracted (the paired bootstrap).
-    """
-    n, k = statistics.shape
-    sums = np.empty((n_resamples, k))
-    columns = [np.ascontiguousarray(statistics[:, j]) for j in range(k)]
-    for start, indices in _draws(n, n_resamples, seed):
-        for j, column in enumerate(columns):
-            sums[start : start + len(indices), j] = column[indices].sum(axis=1)
-    return sums
+    return bca_interval(replicates, observed, fn(total[None, :] - table), confidence=confidence)
 
 
 def bca_interval(
     replicates: FloatArray, observed: float, left_out: FloatArray, *, confidence: float = 0.95
 ) -> Interval:
     """Return the BCa interval from bootstrap replicates [b], the observed score and jackknife scores [n]."""
+    scale = size_of(replicates)
+    if not varies(replicates, scale):
+        return Interval(observed, observed)
     replicates = np.sort(replicates)
-    if replicates[0] == replicates[-1]:
-        return Interval(float(replicates[0]), float(replicates[-1]))
     # Ties count half: scores such as rates are discrete, and "share below" alone would shift the interval.
-    below = np.searchsorted(replicates, observed, "left") + np.searchsorted(replicates, observed, "right")
+    tie = TIE * scale
+    below = np.searchsorted(replicates, observed - tie) + np.searchsorted(replicates, observed + tie)
     normal = NormalDist()
     bias = normal.inv_cdf(float(np.clip(below / (2 * len(replicates)), 1e-6, 1 - 1e-6)))
-    deviation = left_out.mean() - left_out
-    scale = float((deviation**2).sum()) ** 1.5
-    acceleration = float((deviation**3).sum()) / (6 * scale) if scale > 0 else 0.0
+    acceleration = _acceleration(left_out, scale)
     shifted = [bias + normal.inv_cdf(tail) for tail in ((1 - confidence) / 2, (1 + confidence) / 2)]
-    low, high = np.quantile(replicates, [normal.cdf(bias + z / (1 - acceleration * z)) for z in shifted])
+    shares = [
+        # the correction has a pole: beyond it lies the whole distribution
+        normal.cdf(bias + z / (1 - acceleration * z)) if acceleration * z < 1 else float(z > 0)
+        for z in shifted
+    ]
+    low, high = np.quantile(replicates, shares)
     return Interval(float(low), float(high))
 
 
-def _draws(n: int, n_resamples: int, seed: int) -> Iterator[tuple[int, NDArray[np.int32]]]:
-    """Yield (first resample, indices [c, n]) in chunks; the stream does not depend on the chunk size."""
-    generator = np.random.default_rng(seed)
-    rows = max(1, _CHUNK_CELLS // n)
-    for start in range(0, n_resamples, rows):
-        count = min(rows, n_resamples - start)
-        # One call per row: integers() buffers 32-bit halves within a call, so the chunk size would leak
-        # otherwise.
-        yield start, np.stack([generator.integers(0, n, size=n, dtype=np.int32) for _ in range(count)])
+def _acceleration(left_out: FloatArray, scale: float) -> float:
+    """A sixth of the skewness of the jackknife scores, over sqrt(n)."""
+    deviation = left_out.mean() - left_out
+    if not varies(deviation, 1e-3 * scale):  # deviations are n times smaller than the scores' own
+        return 0.0
+    cubes, squares = float((deviation**3).sum()), float((deviation**2).sum())
+    return cubes / (6 * squares * math.sqrt(squares))
 
 
 def _checked(statistics: FloatArray, n_resamples: int, confidence: float) -> FloatArray:

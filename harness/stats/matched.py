@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.stats.bootstrap import FloatArray, Interval, bootstrap_interval, bootstrap_statistic
+from harness.stats.bootstrap import Interval, bootstrap_interval, bootstrap_statistic
+from harness.stats.ties import TIE, FloatArray, settled, size_of, varies
 
 CALIPER = 0.2
 """Largest difference between matched responses, in standard deviations of the covariate over both systems."""
@@ -31,7 +32,8 @@ class Estimate:
     """A mean difference, candidate minus baseline."""
 
     delta: float
-    interval: Interval
+    interval: Interval | None
+    """None where all differences are alike, so that no spread is known."""
     n: int
     """Documents that it speaks for."""
 
@@ -46,8 +48,8 @@ def adjusted_mean(
 ) -> Estimate | None:
     """The expected difference where the covariates do not differ, by least squares, with a bootstrap interval.
 
-    Documents are resampled whole, so unequal variances do no harm. Least squares is a function of sums, so a resample costs a sum
-    and the solution of a system of k + 1 equations.
+    Documents are resampled whole, so unequal variances do no harm. Least squares is a function of sums, so a resample costs a row
+    of a matrix product and the solution of a system of k + 1 equations.
 
     Args:
         difference: Candidate minus baseline, shape [n].
@@ -57,29 +59,41 @@ def adjusted_mean(
         seed: Seed of the generator.
 
     Returns:
-        None with fewer than 10 documents for each unknown, where the estimate would be noise.
+        None with fewer than 10 documents for each unknown, where the estimate would be noise, and where the covariates are next to
+        collinear, so that it would rest on rounding.
     """
     n = len(difference)
-    varying = covariates[:, covariates.std(axis=0) > 0]
-    design = np.column_stack([np.ones(n), varying])
+    varying = [column for column in covariates.T if varies(column, size_of(column))]
+    # unit spread for the conditioning of the normal equations; the intercept is the same
+    design = np.column_stack([np.ones(n), *(column / column.std() for column in varying)])
     k = design.shape[1]
-    if n < 10 * k or np.linalg.matrix_rank(design) < k:
+    if n < 10 * k or _collinear(design[:, 1:]):
         return None
-    spread = np.concatenate([[1.0], varying.std(axis=0)])
-    design = design / spread  # for the conditioning of the normal equations; the intercept is the same
     products = (design[:, :, None] * design[:, None, :]).reshape(n, k * k)
     table = np.column_stack([products, design * difference[:, None]])
+    # a resample may lack all variation in a covariate: a ridge far below its spread keeps it solvable
+    ridge = 1e-9 * n * np.diag([0.0] + [1.0] * (k - 1))
 
     def intercept(sums: FloatArray) -> FloatArray:
-        # a resample may lack all variation in a covariate: a ridge far below rounding keeps it solvable
-        matrix = sums[:, : k * k].reshape(-1, k, k) + 1e-9 * n * np.eye(k)
+        matrix = sums[:, : k * k].reshape(-1, k, k) + ridge
         solution: FloatArray = np.linalg.solve(matrix, sums[:, k * k :, None])[:, 0, 0].astype(np.float64)
         return solution
 
-    interval = bootstrap_statistic(
-        table, intercept, n_resamples=n_resamples, confidence=confidence, seed=seed
+    interval = (
+        bootstrap_statistic(table, intercept, n_resamples=n_resamples, confidence=confidence, seed=seed)
+        if varies(difference, size_of(difference))
+        else None
     )
-    return Estimate(delta=float(intercept(table.sum(axis=0)[None, :])[0]), interval=interval, n=n)
+    delta = float(intercept(table.sum(axis=0)[None, :])[0])
+    return Estimate(delta=settled(delta, size_of(difference)), interval=interval, n=n)
+
+
+def _collinear(columns: FloatArray) -> bool:
+    """Whether a covariate is a linear function of the others but for a thousandth of its spread."""
+    if columns.shape[1] < 2:
+        return False
+    spread = np.linalg.svd(columns - columns.mean(axis=0), compute_uv=False) / len(columns) ** 0.5
+    return bool(spread[-1] < 1e-3)
 
 
 def matched_pairs(baseline: FloatArray, candidate: FloatArray, caliper: float = CALIPER) -> NDArray[np.bool_]:
@@ -90,8 +104,10 @@ def matched_pairs(baseline: FloatArray, candidate: FloatArray, caliper: float = 
         candidate: The same for the candidate.
         caliper: Largest difference, in standard deviations over both systems.
     """
-    spread = np.concatenate([baseline, candidate]).std(axis=0)
-    alike: NDArray[np.bool_] = (np.abs(candidate - baseline) <= caliper * spread + 1e-12).all(axis=1)
+    both = np.concatenate([baseline, candidate])
+    # a pair at the caliper stays in, and so do all pairs where a covariate does not vary
+    widest = (1 + TIE) * caliper * both.std(axis=0) + TIE * np.abs(both).max(axis=0, initial=0.0)
+    alike: NDArray[np.bool_] = (np.abs(candidate - baseline) <= widest).all(axis=1)
     return alike
 
 
@@ -104,6 +120,8 @@ def matched_mean(
         return None
     return Estimate(
         delta=float(kept.mean()),
-        interval=bootstrap_interval(kept, n_resamples=n_resamples, seed=seed),
+        interval=bootstrap_interval(kept, n_resamples=n_resamples, seed=seed)
+        if varies(kept, size_of(kept))
+        else None,
         n=len(kept),
     )

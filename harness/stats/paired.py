@@ -1,55 +1,66 @@
 """Paired comparison of two systems that answered the same documents.
 
-Rates are tested by McNemar's exact test, means and corpus statistics by the paired bootstrap: both look
-only at how the two systems differ on the same document, so a hard document costs neither of them. Every
-p-value is two-sided.
+Every test looks only at how the two systems differ on the same document, so a hard document costs neither of them. Rates are tested
+by McNemar's exact test. Means and corpus scores are tested by Student's t on the per-document differences where at least
+`FEWEST_FOR_T` documents differ (of a corpus score: on the differences of its pseudo-values), and by a permutation test below, which
+holds its level at any number of documents. Every p-value is two-sided and above 0.
 
-Sources: McNemar (1947), Psychometrika 12(2); Fagerland, Lydersen and Laake (2013), BMC Medical Research
-Methodology 13:91 (mid-p); Bonett and Price (2012), JEBS 37(4), eq. 3 (interval of a paired difference of
-rates); Efron and Tibshirani (1993), section 16.4 (bootstrap test by shifting to the null); Holm (1979),
-Scand. J. Statistics 6(2).
+What counts is the number of documents on which the systems differ, not n: where 4 of 10,000 differ, all by as much and in one
+direction, t says p = 0.046, and the tosses of four coins 0.125.
+
+Sources: Bonett and Price (2012), JEBS 37(4), eq. 3 (interval of a paired difference of rates); `harness.stats.mcnemar`,
+`harness.stats.permutation`, `harness.stats.student` and `harness.stats.jackknife` name those of the tests.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.stats.bootstrap import (
-    FloatArray,
-    Interval,
-    ScoreFunction,
-    bca_interval,
-    bootstrap_statistic,
-    resampled_sums,
+from harness.stats.bootstrap import Interval, ScoreFunction
+from harness.stats.effect import effect_size
+from harness.stats.jackknife import pseudo_values
+from harness.stats.mcnemar import mcnemar
+from harness.stats.permutation import EXACT_SIGNS, EXACT_SWAPS, N_DRAWS
+from harness.stats.rows import (
+    FEWEST_FOR_T,
+    SEED,
+    differing_rows,
+    mean_p_values,
+    statistics_p_value,
+    zeros_and_ones,
 )
+from harness.stats.student import has_spread, moments, t_quantile
+from harness.stats.ties import FloatArray, differences, settled, size_of
 
+FEWEST_FOR_VERDICT = 10
+"""Documents below which no verdict should be given, whatever p is."""
+MCNEMAR, SIGN_FLIP, SIGN_FLIP_EXACT = "McNemar exact", "sign-flip", "sign-flip exact"
+SWAP, SWAP_EXACT, PAIRED_T = "swap", "swap exact", "paired t"
 _NORMAL = NormalDist()
-
-_EFFECT_RESAMPLES = 2000
-"""For the interval of an effect size, which needs fewer than a small p-value does."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Candidate minus baseline on the same documents, in the unit of the score."""
+    """Candidate minus baseline on the same documents, in the unit of the score. No number in it is ever NaN."""
 
     baseline: float
     """Score of the baseline."""
     candidate: float
     """Score of the candidate."""
-    interval: Interval
-    """Interval of `delta`."""
+    interval: Interval | None
+    """Interval of `delta`; None for a single document, or where all documents differ alike, so that no spread is known."""
     p_value: float
-    """Two-sided p-value of no difference, before any correction for several tests."""
+    """Two-sided p-value of no difference, before any correction for several tests; in (0, 1]."""
     test: str
     """Name of the test, as printed."""
     n: int
     """Documents that both systems answered."""
-    standard_error: float
-    """Standard error of `delta`; 0.0 where the two never differ."""
+    standard_error: float | None
+    """Standard error of `delta`; None where `interval` is."""
     effect_size: float | None
     """Mean difference over the standard deviation of the differences (d_z); None where that is undefined."""
     effect_interval: Interval | None
@@ -63,37 +74,31 @@ class Difference:
 
     @property
     def delta(self) -> float:
-        """Candidate minus baseline."""
-        return self.candidate - self.baseline
+        """Candidate minus baseline; 0.0 where they are equal but for rounding."""
+        return settled(self.candidate - self.baseline, max(abs(self.baseline), abs(self.candidate)))
 
-    def detectable(self, *, alpha: float = 0.05, power: float = 0.8) -> float:
+    def detectable(self, *, alpha: float = 0.05, power: float = 0.8) -> float | None:
         """Return the smallest true |delta| that a two-sided test finds with probability `power` at this n.
 
-        The normal approximation (z_{1 - alpha / 2} + z_power) times the standard error; 0.0 where that is
-        unknown.
+        (q_{1 - alpha / 2} + q_power) times the standard error, with quantiles q of the normal for rates and of Student's t else.
+
+        Returns:
+            None where the standard error is unknown, or no outcome of this test at this n has p <= alpha.
         """
-        return (_NORMAL.inv_cdf(1 - alpha / 2) + _NORMAL.inv_cdf(power)) * self.standard_error
+        if self.standard_error is None or self._smallest_p() > alpha:
+            return None
+        if self.test == MCNEMAR:
+            quantiles = _NORMAL.inv_cdf(1 - alpha / 2) + _NORMAL.inv_cdf(power)
+        else:
+            quantiles = t_quantile(1 - alpha / 2, self.n) + t_quantile(power, self.n)
+        return quantiles * self.standard_error
 
-
-def mcnemar(losses: int, wins: int) -> tuple[float, float]:
-    """Return McNemar's (exact p, mid-p) from the two discordant counts.
-
-    Under the null each discordant document favours either system with probability 1/2. The exact test never
-    exceeds its nominal level; the mid-p counts the observed table half, which is less conservative.
-
-    Raises:
-        ValueError: A negative count.
-    """
-    if losses < 0 or wins < 0:
-        raise ValueError(f"counts must not be negative: losses={losses}, wins={wins}")
-    n = losses + wins
-    smaller = min(losses, wins)
-    # Integers of any size: no underflow at thousands of discordant documents.
-    term = tail = 1
-    for k in range(1, smaller + 1):
-        term = term * (n - k + 1) // k
-        tail += term
-    return min(1.0, 2 * tail / 2**n), min(1.0, (2 * tail - term) / 2**n)
+    def _smallest_p(self) -> float:
+        """What the test can give at most extreme, if all documents differ in one direction."""
+        if self.test != MCNEMAR and self.n >= FEWEST_FOR_T:
+            return 0.0
+        exact = {MCNEMAR: self.n, SWAP: EXACT_SWAPS, SWAP_EXACT: EXACT_SWAPS}.get(self.test, EXACT_SIGNS)
+        return 2.0 ** (1 - self.n) if self.n <= exact else 1 / (1 + N_DRAWS)
 
 
 def compare_rates(
@@ -112,25 +117,21 @@ def compare_rates(
     Raises:
         ValueError: Unequal or zero length, or a value other than 0 and 1.
     """
-    before, after = _pair(baseline, candidate)
-    if not np.isin(before, (0.0, 1.0)).all() or not np.isin(after, (0.0, 1.0)).all():
-        raise ValueError("compare_rates takes values 0 and 1 only: use compare_means")
+    before, after = (zeros_and_ones(column) for column in _pair(baseline, candidate))
     n = len(before)
     wins, losses = int((after > before).sum()), int((after < before).sum())
     exact, mid = mcnemar(losses, wins)
     gained, lost = (wins + 1) / (n + 2), (losses + 1) / (n + 2)
     error = ((gained + lost - (gained - lost) ** 2) / (n + 2)) ** 0.5
     half = _NORMAL.inv_cdf((1 + confidence) / 2) * error
-    effect, effect_interval = _effect_size(
-        after - before, confidence=confidence, n_resamples=_EFFECT_RESAMPLES, seed=12345
-    )
+    effect, effect_interval = effect_size(after - before, 1.0, confidence=confidence)
     return Difference(
         baseline=float(before.mean()),
         candidate=float(after.mean()),
         interval=Interval(max(-1.0, gained - lost - half), min(1.0, gained - lost + half)),
         p_value=exact,
         mid_p=mid,
-        test="McNemar exact",
+        test=MCNEMAR,
         n=n,
         standard_error=error,
         effect_size=effect,
@@ -144,38 +145,38 @@ def compare_means(
     baseline: Sequence[float] | FloatArray,
     candidate: Sequence[float] | FloatArray,
     *,
-    n_resamples: int = 10_000,
     confidence: float = 0.95,
-    seed: int = 12345,
+    seed: int = SEED,
 ) -> Difference:
-    """Compare two means over the same n documents with the paired bootstrap.
+    """Compare two means over the same n documents: sign-flip test, or Student's t from `FEWEST_FOR_T` differing documents on.
 
     Args:
         baseline: One score per document, shape [n].
         candidate: One score per document, shape [n], in the same order.
-        n_resamples: Number of resamples; the smallest p-value is 1 / (n_resamples + 1).
         confidence: Nominal coverage of the intervals.
-        seed: Seed of the generator.
+        seed: Seed of the draws of a sign-flip test that is not exact.
 
     Raises:
         ValueError: Unequal or zero length, or a value that is not finite.
     """
     before, after = _pair(baseline, candidate)
-    n, difference = len(before), after - before
-    delta = float(difference.mean())
-    effect, effect_interval = _effect_size(
-        difference, confidence=confidence, n_resamples=min(n_resamples, _EFFECT_RESAMPLES), seed=seed
-    )
-    replicates = resampled_sums(difference[:, None], n_resamples=n_resamples, seed=seed)[:, 0] / n
-    left_out = (difference.sum() - difference) / max(n - 1, 1)
+    scale = size_of(before, after)
+    difference = differences(before, after)
+    moved = difference[difference != 0]
+    error = _standard_error(difference, scale)
+    test = _test_of(len(moved), SIGN_FLIP, SIGN_FLIP_EXACT, EXACT_SIGNS)
+    if test == PAIRED_T and error is None:
+        test = SIGN_FLIP_EXACT
+    effect, effect_interval = effect_size(difference, scale, confidence=confidence)
+    score_before, score_after = float(before.mean()), float(after.mean())
     return Difference(
-        baseline=float(before.mean()),
-        candidate=float(after.mean()),
-        interval=_interval(replicates, delta, left_out, confidence),
-        p_value=_shifted_p(replicates, delta, difference),
-        test="paired bootstrap",
-        n=n,
-        standard_error=float(difference.std(ddof=1) / n**0.5) if n > 1 else 0.0,
+        baseline=score_before,
+        candidate=score_after,
+        interval=_t_interval(score_after - score_before, error, len(before), confidence),
+        p_value=float(mean_p_values(difference[None, :], np.array([scale]), seed=seed)[0]),
+        test=test,
+        n=len(before),
+        standard_error=error,
         effect_size=effect,
         effect_interval=effect_interval,
         wins=int((difference > 0).sum()),
@@ -188,94 +189,64 @@ def compare_statistics(
     candidate: FloatArray,
     fn: ScoreFunction,
     *,
-    n_resamples: int = 10_000,
     confidence: float = 0.95,
-    seed: int = 12345,
+    seed: int = SEED,
 ) -> Difference:
-    """Compare two corpus scores, functions of summed per-document statistics, by the paired bootstrap.
+    """Compare two corpus scores, functions of summed per-document statistics.
+
+    By swaps of the documents' statistics, or Student's t on the pseudo-values from `FEWEST_FOR_T` differing documents on.
 
     Args:
         baseline: Sufficient statistics per document, shape [n, k].
         candidate: The same for the candidate, shape [n, k], in the same order.
         fn: Maps summed statistics [b, k] to scores [b]; see `bootstrap_statistic`.
-        n_resamples: Number of resamples.
         confidence: Nominal coverage of the interval.
-        seed: Seed of the generator: both systems are resampled alike.
+        seed: Seed of the draws of a swap test that is not exact.
 
     Raises:
-        ValueError: Unequal shapes, no documents, or a value that is not finite.
+        ValueError: Unequal shapes, no documents, or a value or score that is not finite.
     """
     before, after = np.asarray(baseline, dtype=np.float64), np.asarray(candidate, dtype=np.float64)
     if before.ndim != 2 or before.shape != after.shape or len(before) == 0:
         raise ValueError(f"need two tables of one shape [n, k], not {before.shape} and {after.shape}")
     if not (np.isfinite(before).all() and np.isfinite(after).all()):
         raise ValueError("statistics hold a value that is not finite: leave failed samples out")
-    replicates = fn(resampled_sums(after, n_resamples=n_resamples, seed=seed)) - fn(
-        resampled_sums(before, n_resamples=n_resamples, seed=seed)
-    )
-    sum_before, sum_after = before.sum(axis=0)[None, :], after.sum(axis=0)[None, :]
-    score_before, score_after = float(fn(sum_before)[0]), float(fn(sum_after)[0])
-    left_out = fn(sum_after - after) - fn(sum_before - before) if len(before) > 1 else np.zeros(1)
-    delta = score_after - score_before
+    values = pseudo_values(before, fn), pseudo_values(after, fn)
+    scores = fn(np.stack([before.sum(axis=0), after.sum(axis=0)]))
+    differ = differing_rows(before, after)
+    error = _standard_error(values[1] - values[0], size_of(*values)) if differ.any() else None
+    test = _test_of(int(differ.sum()), SWAP, SWAP_EXACT, EXACT_SWAPS)
     return Difference(
-        baseline=score_before,
-        candidate=score_after,
-        interval=_interval(replicates, delta, left_out, confidence),
-        p_value=_shifted_p(replicates, delta, (after - before).ravel()),
-        test="paired bootstrap",
+        baseline=float(scores[0]),
+        candidate=float(scores[1]),
+        interval=_t_interval(float(scores[1] - scores[0]), error, len(before), confidence),
+        p_value=statistics_p_value(before, after, values, fn, seed=seed),
+        test=test,
         n=len(before),
-        standard_error=float(replicates.std(ddof=1)),
+        standard_error=error,
         effect_size=None,
         effect_interval=None,
     )
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return Holm's adjusted p-values in the order given: reject where one is at most alpha."""
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    adjusted, running = [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(order):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[i]))
-        adjusted[i] = running
-    return adjusted
+def _test_of(moved: int, drawn: str, exact: str, most_exact: int) -> str:
+    if moved >= FEWEST_FOR_T:
+        return PAIRED_T
+    return exact if moved <= most_exact else drawn
 
 
-def _shifted_p(replicates: FloatArray, delta: float, difference: NDArray[np.float64]) -> float:
-    """Two-sided p-value from replicates moved to the null; the observed value counts as one draw of it."""
-    if len(difference) == 0 or not difference.any():
-        return 1.0
-    # The tolerance keeps a replicate that equals delta up to rounding on the side of the null.
-    extreme = np.abs(replicates - delta) >= abs(delta) * (1 - 1e-12)
-    return float((1 + extreme.sum()) / (len(replicates) + 1))
+def _standard_error(difference: FloatArray, scale: float) -> float | None:
+    if len(difference) < 2:
+        return None
+    _, errors = moments(difference[None, :])
+    return float(errors[0]) if has_spread(errors, len(difference), np.array([scale]))[0] else None
 
 
-def _effect_size(
-    difference: FloatArray, *, confidence: float, n_resamples: int, seed: int
-) -> tuple[float | None, Interval | None]:
-    """Return d_z, the mean over the standard deviation of the differences, and its interval."""
-    n = len(difference)
-    if n < 2 or difference.min() == difference.max():
-        return None, None
-    table = np.stack([np.ones(n), difference, difference**2], axis=1)
-    interval = bootstrap_statistic(
-        table, _standardised, n_resamples=n_resamples, confidence=confidence, seed=seed
-    )
-    return float(_standardised(table.sum(axis=0)[None, :])[0]), interval
-
-
-def _standardised(sums: FloatArray) -> FloatArray:
-    """Map summed [count, x, x^2] to mean over standard deviation; a resample without spread gives 0."""
-    count, total, square = sums.T
-    mean = total / count
-    variance = np.maximum(square - count * mean**2, 0.0) / np.maximum(count - 1, 1)
-    effects: FloatArray = np.divide(mean, np.sqrt(variance), out=np.zeros_like(mean), where=variance > 1e-24)
-    return effects
-
-
-def _interval(replicates: FloatArray, delta: float, left_out: FloatArray, confidence: float) -> Interval:
-    if len(left_out) < 2:
-        return Interval(float("nan"), float("nan"))
-    return bca_interval(replicates, delta, left_out, confidence=confidence)
+def _t_interval(delta: float, error: float | None, n: int, confidence: float) -> Interval | None:
+    if error is None:
+        return None
+    half = t_quantile((1 + confidence) / 2, n) * error
+    return Interval(delta - half, delta + half)
 
 
 def _pair(

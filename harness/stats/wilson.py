@@ -30,4 +30,5 @@ def wilson_interval(successes: int, n: int, *, confidence: float = 0.95) -> Inte
     rate = successes / n
     center = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * (rate * (1 - rate) / n + z * z / (4 * n * n)) ** 0.5
-    return Interval(max(0.0, center - half), min(1.0, center + half))
+    # at 0 and n a limit is exactly 0 or 1, and must not be 1e-18 instead
+    return Interval(0.0 if successes == 0 else center - half, 1.0 if successes == n else center + half)
