@@ -8,11 +8,13 @@ and ``items``, and *stores* more, puts the rest into the log and nowhere else.
 
 from __future__ import annotations
 
+import math
 from collections.abc import ItemsView, KeysView, Mapping
 from typing import Any
 
 from harness.metrics.base import CorpusScore
-from harness.metrics.lookback import SCORES, WindowShare
+from harness.metrics.lookback import WindowShare
+from harness.stats.rounding import rounded
 
 WINDOWS = "lookback_windows"
 STATISTICS = "statistics"
@@ -35,15 +37,34 @@ class WithFields(dict[str, Any]):
 
 
 def with_fields(scores: Mapping[str, float]) -> dict[str, Any]:
-    """A sample's scores, with what the log holds of them: windows, and the counts that cannot be had from the text again."""
-    windows = [(key, score) for key, score in scores.items() if isinstance(score, WindowShare)]
-    if not windows:
-        return dict(scores)
-    counted = {
-        key: list(s.statistics)
-        for key, s in scores.items()
-        if key in SCORES and isinstance(s, CorpusScore)
+    """A sample's scores, with what the log holds beside them: the counts behind corpus scores, and windows.
+
+    With the counts a headline is computed again from the log alone (`harness.records`); the texts need not be scored again.
+    """
+    counts = {
+        key: [int(count) if float(count).is_integer() else count for count in score.statistics]
+        for key, score in scores.items()
+        if isinstance(score, CorpusScore)
     }
-    return WithFields(
-        scores, {WINDOWS: [list(w) for _, s in windows for w in s.windows], STATISTICS: counted}
-    )
+    windows = [list(w) for score in scores.values() if isinstance(score, WindowShare) for w in score.windows]
+    has_windows = any(isinstance(score, WindowShare) for score in scores.values())
+    fields = ({STATISTICS: counts} if counts else {}) | ({WINDOWS: windows} if has_windows else {})
+    return WithFields(scores, fields) if fields else dict(scores)
+
+
+def as_published(scores: Mapping[str, float]) -> dict[str, float]:
+    """A sample's scores with the digits that are published, so that a headline follows from them wherever it is computed.
+
+    A number that is none (NaN) is left out: the sample failed.
+    """
+    return {key: _rounded(score) for key, score in scores.items() if math.isfinite(score)}
+
+
+def _rounded(score: float) -> float:
+    value = rounded(score)
+    if not isinstance(score, CorpusScore):
+        return value
+    counts = [rounded(count) for count in score.statistics]
+    if isinstance(score, WindowShare):
+        return WindowShare(value, counts, score.windows)
+    return CorpusScore(value, counts)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.records.lm_eval_results import newest_results
+from harness.records.lm_eval_log import newest_results
 
 _ARROWS = {True: "↑", False: "↓", None: ""}
 

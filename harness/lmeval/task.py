@@ -123,7 +123,7 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
             return
         name = self._filters[0].name
         samples = [_sample(instance, str(instance.filtered_resps[name])) for instance in self._instances]
-        scores = self.suite.score(samples)
+        scores = [sample_log.as_published(found) for found in self.suite.score(samples)]
         self._summarise([i.doc_id for i in self._instances], [s.response for s in samples], scores)
         scores, self._ragged_keys = ranks.same_keys_on_every_rank(scores)
         for instance, found in zip(self._instances, scores, strict=True):

@@ -1,17 +1,20 @@
 """The documents behind records: sources and references, stored once for all models that were given them.
 
-One JSON Lines file for each set of documents, ``<task>/documents-<first 12 hex digits of the SHA-256 of its bytes>.jsonl``,
-beside the records that name it. A board is verified without it; the page's sample browser reads it.
+One JSON Lines file for each set of documents, ``<task>/documents-<SHA-256 of its bytes>.jsonl``, beside the records that name it.
+A board is verified without it; the page's sample browser reads it, and `harness verify --deep` scores its texts again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from harness.errors import HarnessError
 from harness.files import canonical_json, sha256_bytes, write_atomic
-from harness.records.record import Record, checked_lines, slug
+from harness.records.reading import checked_lines
+from harness.records.record import Header, slug
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,27 +35,44 @@ def encode_documents(documents: Iterable[Document]) -> bytes:
 def save_documents(documents: Iterable[Document], task: str, folder: Path) -> Path:
     """Write documents under their content-addressed name; writing them again changes nothing."""
     data = encode_documents(documents)
-    path = folder / slug(task) / f"documents-{sha256_bytes(data)[:12]}.jsonl"
+    path = folder / slug(task) / f"documents-{sha256_bytes(data)}.jsonl"
     if not path.exists():
         write_atomic(path, data)
     return path
 
 
-def documents_path(record: Record, record_path: Path) -> Path:
-    """Where a record's documents stand, if they were kept."""
-    return record_path.parent / f"documents-{record.documents[:12]}.jsonl"
+def documents_path(record: Header, record_path: Path) -> Path | None:
+    """Where a record's documents stand, if they were kept; None for a record without documents."""
+    return None if record.documents is None else record_path.parent / f"documents-{record.documents}.jsonl"
 
 
-def load_documents(record: Record, record_path: Path) -> dict[int, Document] | None:
+def load_documents(record: Header, record_path: Path) -> dict[int, Document] | None:
     """The documents of a record by ``doc_id``; None where they were not kept.
 
     Raises:
-        HarnessError: If the file was edited.
+        HarnessError: If the file was edited, or holds a document twice.
     """
     path = documents_path(record, record_path)
-    if not path.is_file():
+    if path is None or not path.is_file():
         return None
-    return {
-        fields["doc_id"]: Document(**{**fields, "references": tuple(fields["references"])})
-        for fields in checked_lines(path, "documents file")
-    }
+    found: dict[int, Document] = {}
+    for number, fields in enumerate(checked_lines(path, "documents file"), start=1):
+        if not _is_document(fields) or fields["doc_id"] in found:
+            what = (
+                "a document that occurs twice"
+                if _is_document(fields)
+                else "a document has doc_id, source and references"
+            )
+            raise HarnessError(f"{path}, line {number}: {what}", "Import the results again.")
+        found[fields["doc_id"]] = Document(**{**fields, "references": tuple(fields["references"])})
+    return found
+
+
+def _is_document(fields: Mapping[str, Any]) -> bool:
+    return (
+        fields.keys() == {"doc_id", "source", "references"}
+        and type(fields["doc_id"]) is int
+        and isinstance(fields["source"], str)
+        and isinstance(fields["references"], list)
+        and all(isinstance(text, str) for text in fields["references"])
+    )

@@ -1,39 +1,32 @@
-"""From a results folder of lm-evaluation-harness to records.
-
-Our tasks state their headlines, with intervals and signatures, in their metadata. For any other task the headline is the mean
-of its samples, kept only if it is the number that lm-eval states.
-"""
+"""From a results folder of lm-evaluation-harness to records."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.files import canonical_json, iter_jsonl, sha256_bytes
+from harness.files import canonical_json, sha256_bytes
 from harness.metrics.suite import Bootstrap
+from harness.models.identity import model_identity, without_path
+from harness.records.check import wrong_samples, wrong_settings
 from harness.records.documents import Document, encode_documents, save_documents
-from harness.records.headlines import check_record, corpus_statistics, headlines_of_means
-from harness.records.provenance import model_identity, stated_machine, stated_software, without_path
-from harness.records.record import Record, save_record
+from harness.records.lm_eval_headlines import (
+    counts_of,
+    of_another_task,
+    of_our_task,
+    recomputed,
+    without_counts,
+)
+from harness.records.lm_eval_log import newest_results, read_results, read_rows
+from harness.records.provenance import stated_machine, stated_software
+from harness.records.reading import decode
+from harness.records.record import Record, SampleRecord, encode, save_record, scored
 from harness.records.samples import read_samples
 
-_NEEDED = ("results", "configs", "versions", "n-samples", "config", "date", "lm_eval_version")
-_NEEDED_OF_SAMPLES = (
-    "doc_id",
-    "doc",
-    "target",
-    "arguments",
-    "filtered_resps",
-    "metrics",
-    "doc_hash",
-    "prompt_hash",
-)
-_HEADLINE_FIELDS = ("value", "low", "high", "n", "higher_is_better", "signature")
+_AGAIN = "Restore the files, or run the evaluation again."
 
 
 def from_lm_eval(folder: Path, *, model: str | None = None) -> list[Record]:
@@ -67,89 +60,107 @@ def import_results(
     return written
 
 
-def newest_results(folder: Path) -> Path:
-    """The newest results file in a folder; lm-eval puts the time into its name.
-
-    Raises:
-        HarnessError: If there is none.
-    """
-    newest = max(folder.glob("results_*.json"), default=None)
-    if newest is None:
-        inner = next(folder.glob("*/results_*.json"), None)
-        remedy = "Give a folder that lm_eval --output_path wrote."
-        raise HarnessError(
-            f"{folder}: no results_*.json",
-            f"Give the model's folder in it: {inner.parent}" if inner else remedy,
-        )
-    return newest
-
-
 def _read(folder: Path, model: str | None) -> list[tuple[Record, list[Document]]]:
     newest = newest_results(folder)
     stamp = newest.stem.removeprefix("results_")
-    results = _read_results(newest)
+    results = read_results(newest)
     found = []
     for task in results["configs"]:
-        path = folder / f"samples_{task}_{stamp}.jsonl"
-        if not path.is_file():
-            raise HarnessError(f"{path}: missing", "Run lm_eval again with --log_samples.")
-        found.append(_record(results, task, list(iter_jsonl(path, allow_nan=True)), path, model))
+        path = newest.parent / f"samples_{task}_{stamp}.jsonl"
+        found.append(_record(results, task, read_rows(path, results, task), path, model))
     return found
 
 
-def _read_results(path: Path) -> dict[str, Any]:
-    """The results file, which must have what a record needs; lm-eval's own versions differ in this."""
-    try:
-        results = json.loads(path.read_text("utf-8"))
-        missing = [field for field in _NEEDED if field not in results]
-    except (ValueError, TypeError) as error:
-        remedy = "The run was cut short or the file is damaged: run lm_eval again."
-        raise HarnessError(f"{path}: not JSON ({error})", remedy) from error
-    if missing:
-        writer = results.get("lm_eval_version", "unknown") if isinstance(results, dict) else "unknown"
-        raise HarnessError(
-            f"{path}: no {', '.join(missing)}; written by lm-eval {writer}",
-            "Run the evaluation again with lm-eval 0.4.12 or 0.4.13 and --log_samples.",
-        )
-    return dict(results)
+def _metadata(
+    results: Mapping[str, Any], task: str, rows: Sequence[Mapping[str, Any]], path: Path
+) -> Mapping[str, Any]:
+    """What one of our tasks says of its scores; empty for a task that is not ours.
+
+    Raises:
+        HarnessError: If nothing was scored, or the results of our task lack something.
+    """
+    config = results["configs"][task]
+    metadata = config.get("metadata") if isinstance(config, dict) else None
+    ours = metadata if isinstance(metadata, dict) and "metric_options" in metadata else {}
+    if (ours and not ours.get("scores")) or all(row["metrics"] == ["bypass"] for row in rows):
+        raise HarnessError(f"{path}: responses without scores", "Run the evaluation without --predict_only.")
+    needed = ("metric_options", "scores", "counts", "bootstrap", "runtime")
+    missing = [name for name in needed if ours and not isinstance(ours.get(name), dict)]
+    missing += ["metrics"] if ours and not isinstance(ours.get("metrics"), list) else []
+    HarnessError.raise_for([f"{path}: the results have no {name} of {task}" for name in missing], _AGAIN)
+    return ours
 
 
 def _record(
     results: Mapping[str, Any], task: str, rows: list[dict[str, Any]], path: Path, model: str | None
 ) -> tuple[Record, list[Document]]:
-    _check_layout(rows, path, str(results["lm_eval_version"]))
-    _check_documents(rows, int(results["n-samples"][task]["effective"]), path)
-    metadata = results["configs"][task].get("metadata") or {}
+    metadata = _metadata(results, task, rows, path)
     options = metadata.get("metric_options", {})
-    bootstrap = metadata.get("bootstrap") or asdict(Bootstrap())
     samples, documents, prompt = read_samples(rows)
-    if scores := metadata.get("scores"):
-        scores = {key: {field: score[field] for field in _HEADLINE_FIELDS} for key, score in scores.items()}
-        samples = corpus_statistics(
-            samples, documents, metadata["metrics"], options, scores, metadata["harness_version"]
-        )
+    if metadata:
+        scores, problems = of_our_task(metadata)
+        _require_counts(samples, metadata, path)
         stated: dict[str, float] = {}
     else:
-        scores, stated = headlines_of_means(samples, results, task, Bootstrap(**bootstrap))
-    record = Record(
+        scores, stated = of_another_task(samples, results, task)
+        samples, problems = _only_headlines(samples, scores), []
+    HarnessError.raise_for([f"{path}: {problem}" for problem in problems], _AGAIN)
+    draft = Record(
         task=task,
         task_version=str(results["versions"].get(task)),
         model=model or str(_model(results)["name"]).rsplit("/", 1)[-1],
-        metrics=tuple(metadata.get("metrics", ())) if metadata.get("scores") else (),
+        metrics=tuple(metadata.get("metrics", ())),
         metric_options={
             key: without_path(value) if isinstance(value, str) else value for key, value in options.items()
         },
-        bootstrap=dict(bootstrap),
+        bootstrap=dict(metadata.get("bootstrap") or asdict(Bootstrap())),
         scores=scores,
         stated=stated,
-        counts=metadata.get("counts") or {"n": len(samples)},
+        counts=counts_of(metadata.get("counts"), len(samples)),
         prompt=prompt,
         documents=sha256_bytes(encode_documents(documents)),
         provenance=_provenance(results, task, metadata, sorted(rows, key=lambda row: int(row["doc_id"]))),
         samples=samples,
     )
-    check_record(record, path)
-    return record, documents
+    return _checked(draft, documents, path), documents
+
+
+def _require_counts(samples: Sequence[SampleRecord], metadata: Mapping[str, Any], path: Path) -> None:
+    missing = without_counts(samples, metadata["metrics"], metadata["metric_options"])
+    if missing:
+        raise HarnessError(
+            f"{path}: no counts behind {', '.join(missing)}; written by harness {metadata.get('harness_version')}",
+            "Run the evaluation again with this version, which logs them; its response cache makes that quick.",
+        )
+
+
+def _only_headlines(samples: Sequence[SampleRecord], scores: Mapping[str, Any]) -> tuple[SampleRecord, ...]:
+    """Samples with the scores that headlines are made of; what a metric logs beside them is no score."""
+    return tuple(
+        replace(
+            sample,
+            scores={key: score for key, score in sample.scores.items() if key in scores},
+            statistics={},
+            lookback_windows=None,
+        )
+        for sample in samples
+    )
+
+
+def _checked(draft: Record, documents: Sequence[Document], path: Path) -> Record:
+    """The record with the headlines that its samples give, which must be those of the results.
+
+    Raises:
+        HarnessError: Naming each headline that differs, and whatever else cannot be true.
+    """
+    columns = scored(draft)
+    problems = wrong_settings(columns)
+    if not problems:
+        scores, problems = recomputed(columns)
+        columns, draft = replace(columns, scores=scores), replace(draft, scores=scores)
+    problems += wrong_samples(columns, {document.doc_id: document for document in documents})
+    HarnessError.raise_for([f"{path}: {problem}" for problem in problems], _AGAIN)
+    return decode(encode(draft), path)
 
 
 def _provenance(
@@ -190,30 +201,6 @@ def _model(results: Mapping[str, Any]) -> dict[str, Any]:
     config = results["config"]
     commit = config.get("model_sha") or config.get("model_revision")
     return model_identity(str(results.get("model_name") or "model"), commit)
-
-
-def _check_layout(rows: Sequence[Mapping[str, Any]], path: Path, writer: str) -> None:
-    """Sample logs of other versions of lm-eval have other fields."""
-    for number, row in enumerate(rows, start=1):
-        missing = [field for field in _NEEDED_OF_SAMPLES if field not in row]
-        if not missing and not (isinstance(row["arguments"], dict) and "gen_args_0" in row["arguments"]):
-            missing = ["arguments.gen_args_0"]
-        if missing:
-            raise HarnessError(
-                f"{path}, line {number}: no {', '.join(missing)}; written by lm-eval {writer}",
-                "Run the evaluation again with lm-eval 0.4.12 or 0.4.13 and --log_samples.",
-            )
-
-
-def _check_documents(rows: list[dict[str, Any]], expected: int, path: Path) -> None:
-    """Each document once (for each of lm-eval's filters), and all of them."""
-    counts = Counter((int(row["doc_id"]), str(row.get("filter", "none"))) for row in rows)
-    repeated = [key for key, count in counts.items() if count > 1]
-    problems = [f"{path}: document {key[0]} occurs {counts[key]} times" for key in repeated[:5]]
-    present = len({doc_id for doc_id, _ in counts})
-    if present < expected:
-        problems.append(f"{path}: {present} of {expected} documents; the run was cut short")
-    HarnessError.raise_for(problems, "Run the evaluation again into an empty folder.")
 
 
 def _digest(hashes: Any) -> str:

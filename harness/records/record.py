@@ -1,26 +1,32 @@
 """The record of one model on one task, and its file.
 
-The file is JSON Lines: the header on the first line, then one sample a line in the order of ``doc_id``. Its name is
-``<task>/<model>-<first 12 hex digits of the SHA-256 of its bytes>.jsonl``. Articles and references, which all models share,
-stand once in a documents file beside the records (`harness.records.documents`).
+The file is JSON Lines in one canonical form: the header on the first line, then one sample a line in the order of ``doc_id``. Its
+name is ``<task>/<model>-<SHA-256 of its bytes>.jsonl``. Articles and references, which all models share, stand once in a documents
+file beside the records (`harness.records.documents`). `harness.records.reading` reads both.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError
-from harness.files import canonical_json, iter_jsonl, sha256_bytes, write_atomic
-from harness.metrics.suite import ScoreSummary
+import numpy as np
+from numpy.typing import NDArray
 
-VERSION = 2
+from harness.files import canonical_json, sha256_bytes, write_atomic
+from harness.metrics.suite import ScoreSummary
+from harness.stats.rounding import rounded
+from harness.stats.ties import FloatArray
+
+VERSION = 3
 
 SOURCE = "{source}"
 """Stands for the document's source in a stored prompt."""
+
+_LONGEST_SLUG = 120  # file systems allow 255 bytes, of which the hash takes 70
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +34,8 @@ class SampleRecord:
     """What the model made of one document."""
 
     doc_id: int
-    response: str
+    response: str | None
+    """None where the text was not passed on; then ``response_sha256`` stands for it."""
     scores: dict[str, float]
     """Score by key; a failed sample lacks the key."""
     statistics: dict[str, tuple[float, ...]] = field(default_factory=dict)
@@ -39,16 +46,18 @@ class SampleRecord:
     """The prompt with ``{source}`` for the source, where it is not the record's."""
     source_chars: int | None = None
     """How much of the source the model saw, where the source was cut to fit its context."""
+    response_sha256: str | None = None
+    """SHA-256 of a response whose text was not passed on."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
-    """One model on one task."""
+class Header:
+    """What a record says of its run as a whole."""
 
     task: str
     task_version: str
     model: str
-    """A name without any path."""
+    """The name that boards show; without any path."""
     metrics: tuple[str, ...]
     """Metric families, as in the task's ``metadata.metrics``; empty for a task that is not ours."""
     metric_options: dict[str, Any]
@@ -63,15 +72,10 @@ class Record:
     """``n``, ``answered``, ``failed`` and its kinds, ``shortened``; only ``n`` for a task that is not ours."""
     prompt: str | None
     """The prompt of most samples with ``{source}`` for the source."""
-    documents: str
-    """SHA-256 of the documents file."""
+    documents: str | None
+    """SHA-256 of the documents file; None for scores that came without documents."""
     provenance: dict[str, Any]
     """Where it came from: weights, data, prompt, decoding, libraries, machine, date."""
-    samples: tuple[SampleRecord, ...]
-
-    def column(self, key: str) -> dict[int, float]:
-        """One score by ``doc_id``, of the samples that carry it."""
-        return {sample.doc_id: sample.scores[key] for sample in self.samples if key in sample.scores}
 
     def summary(self, key: str) -> ScoreSummary | None:
         """One headline as the record states it; None where it has none."""
@@ -82,30 +86,99 @@ class Record:
         shown = source if sample.source_chars is None else source[: sample.source_chars]
         return (sample.prompt or self.prompt or "").replace(SOURCE, shown)
 
+    @property
+    def measured_elsewhere(self) -> bool:
+        """Whether the scores were published by others and imported, not computed by us."""
+        return self.provenance.get("measured") == "elsewhere"
+
+
+HEADER_FIELDS = tuple(item.name for item in fields(Header))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(Header):
+    """One model on one task, with every sample."""
+
+    samples: tuple[SampleRecord, ...]
+
+    def column(self, key: str) -> dict[int, float]:
+        """One score by ``doc_id``, of the samples that carry it."""
+        return {sample.doc_id: sample.scores[key] for sample in self.samples if key in sample.scores}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored(Header):
+    """One model on one task as columns, without texts: what boards compute with, 200 models at a time."""
+
+    doc_ids: NDArray[np.int64]
+    """Int [n], ascending."""
+    values: Mapping[str, FloatArray]
+    """By key, float [n]; NaN where the sample failed."""
+    statistics: Mapping[str, FloatArray]
+    """By key of a corpus score, float [n, k]; NaN where the sample failed."""
+    responses_sha256: str
+    """Over all responses: two records with one hash are one run."""
+
+    @property
+    def n(self) -> int:
+        """Documents."""
+        return len(self.doc_ids)
+
+    def answered(self, key: str) -> NDArray[np.bool_]:
+        """Which samples carry a score, bool [n]."""
+        column = self.values.get(key)
+        present: NDArray[np.bool_] = np.zeros(self.n, bool) if column is None else ~np.isnan(column)
+        return present
+
+
+def scored(record: Record) -> Scored:
+    """The columns of a record."""
+    rows = record.samples
+    keys = sorted({key for sample in rows for key in sample.scores})
+    corpus = {key: len(counts) for sample in rows for key, counts in sample.statistics.items()}
+    values = {key: np.array([sample.scores.get(key, np.nan) for sample in rows], np.float64) for key in keys}
+    statistics = {
+        key: np.array([sample.statistics.get(key, (np.nan,) * width) for sample in rows], np.float64)
+        for key, width in corpus.items()
+    }
+    responses = [sample.response_sha256 or sha256_bytes(_utf8(sample.response or "")) for sample in rows]
+    return Scored(
+        **{name: getattr(record, name) for name in HEADER_FIELDS},
+        doc_ids=np.array([sample.doc_id for sample in rows], np.int64),
+        values=values,
+        statistics=statistics,
+        responses_sha256=sha256_bytes("\n".join(responses).encode()),
+    )
+
 
 def encode(record: Record) -> bytes:
-    """The bytes of a record's file."""
-    fields = asdict(record)
-    samples = [_compact(sample) for sample in fields.pop("samples")]
-    lines = [canonical_json({"record": VERSION, **fields}), *map(canonical_json, samples)]
-    return ("\n".join(lines) + "\n").encode()
+    """The bytes of a record's file. Numbers are rounded here, to `harness.stats.rounding.DECIMALS`."""
+    header = {name: getattr(record, name) for name in HEADER_FIELDS}
+    lines = [{"record": VERSION, **header}, *map(_compact, record.samples)]
+    return "".join(canonical_json(line) + "\n" for line in lines).encode()
 
 
-def _compact(sample: Mapping[str, Any]) -> dict[str, Any]:
+def _compact(sample: SampleRecord) -> dict[str, Any]:
     """Without what is not there: boards keep thousands of these lines in git."""
-    optional = ("statistics", "lookback_windows", "prompt", "source_chars")
-    sample = {**sample, "statistics": {key: _short(counts) for key, counts in sample["statistics"].items()}}
-    return {name: value for name, value in sample.items() if name not in optional or value not in (None, {})}
+    plain = asdict(sample)
+    plain["scores"] = {key: rounded(score) for key, score in sample.scores.items()}
+    plain["statistics"] = {key: _short(counts) for key, counts in sample.statistics.items()}
+    optional = ("statistics", "lookback_windows", "prompt", "source_chars", "response_sha256")
+    return {name: value for name, value in plain.items() if name not in optional or value not in (None, {})}
 
 
 def _short(counts: Sequence[float]) -> list[float]:
-    return [int(count) if float(count).is_integer() else count for count in counts]
+    return [int(count) if float(count).is_integer() else rounded(count) for count in counts]
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def save_record(record: Record, folder: Path) -> Path:
     """Write a record under its content-addressed name; writing it again changes nothing."""
     data = encode(record)
-    path = folder / slug(record.task) / f"{slug(record.model)}-{sha256_bytes(data)[:12]}.jsonl"
+    path = folder / slug(record.task) / f"{slug(record.model)}-{sha256_bytes(data)}.jsonl"
     if not path.exists():
         write_atomic(path, data)
     return path
@@ -113,52 +186,4 @@ def save_record(record: Record, folder: Path) -> Path:
 
 def slug(name: str) -> str:
     """A name as part of a path; results of others may hold any text."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "unnamed"
-
-
-def load_record(path: Path) -> Record:
-    """Read a record and check that its content is what its name says.
-
-    Raises:
-        HarnessError: If it is missing, damaged, edited, or of another version.
-    """
-    header, *samples = checked_lines(path, "record")
-    if header.pop("record", None) != VERSION:
-        raise HarnessError(f"{path}: not a record of version {VERSION}", "Import the results folder again.")
-    try:
-        return Record(**{**header, "metrics": tuple(header["metrics"])}, samples=tuple(map(_sample, samples)))
-    except (TypeError, KeyError) as error:
-        raise HarnessError(
-            f"{path}: not a record of version {VERSION} ({error})", "Import the results folder again."
-        ) from error
-
-
-def _sample(fields: Mapping[str, Any]) -> SampleRecord:
-    statistics = {key: tuple(counts) for key, counts in fields.get("statistics", {}).items()}
-    windows = fields.get("lookback_windows")
-    return SampleRecord(
-        **{
-            **fields,
-            "statistics": statistics,
-            "lookback_windows": None if windows is None else tuple((a, b, p) for a, b, p in windows),
-        }
-    )
-
-
-def checked_lines(path: Path, what: str) -> list[dict[str, Any]]:
-    """The lines of a file whose name ends in a hash of its content.
-
-    Raises:
-        HarnessError: If it is missing, or its content is another.
-    """
-    if not path.is_file():
-        raise HarnessError(
-            f"{path}: no such {what}", "Restore it from version control, or run the evaluation again."
-        )
-    digest = sha256_bytes(path.read_bytes())[:12]
-    if not path.stem.endswith(f"-{digest}"):
-        raise HarnessError(
-            f"{path}: the content does not match the name (it hashes to {digest})",
-            "Records are never edited: restore the file from version control.",
-        )
-    return list(iter_jsonl(path))
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:_LONGEST_SLUG].strip("-.") or "unnamed"

@@ -1,12 +1,12 @@
 """From lm-eval's sample log to the samples and documents of a record.
 
 lm-eval logs one line per document and filter, each with the whole prompt. Here a document is one sample: scores of further filters
-are keyed ``score,filter``, and prompts are stored once, with ``{source}`` where the source stood.
+are keyed ``score,filter``, and prompts are stored once, with ``{source}`` where the source stood. Scores are rounded here: what a
+record states must follow from what it holds.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,9 +14,17 @@ from itertools import groupby
 from typing import Any
 
 from harness.records.documents import Document
+from harness.records.lm_eval_log import prompt_of
 from harness.records.record import SOURCE, SampleRecord
+from harness.stats.rounding import rounded
 
 Row = Mapping[str, Any]
+_BOUND = 2**53  # what a record may hold
+
+
+def number(value: Any) -> float | None:
+    """A finite number that a record may hold; None for anything else, as NaN is no score."""
+    return float(value) if isinstance(value, int | float) and -_BOUND <= value <= _BOUND else None
 
 
 def read_samples(rows: Sequence[Row]) -> tuple[tuple[SampleRecord, ...], list[Document], str | None]:
@@ -48,27 +56,44 @@ def _document(row: Row) -> Document:
 def _sample(rows: Sequence[Row], document: Document) -> SampleRecord:
     """One document's lines, one for each filter."""
     first = rows[0]
-    prompt, source_chars = _template(str(first["arguments"]["gen_args_0"]["arg_0"]), document.source)
+    prompt, source_chars = _template(prompt_of(first), document.source)
     scores: dict[str, float] = {}
     for row in rows:
         for name in row["metrics"]:
-            value = row.get(name)
-            if isinstance(value, int | float) and math.isfinite(value):
-                scores[name if len(rows) == 1 else f"{name},{row['filter']}"] = float(value)
-    windows = first.get("lookback_windows")
+            if (value := number(row.get(name))) is not None:
+                scores[name if len(rows) == 1 else f"{name},{row['filter']}"] = rounded(value)
     return SampleRecord(
         doc_id=document.doc_id,
         response=_response(first),
         scores=scores,
-        statistics={
-            key: tuple(map(float, counts)) for key, counts in (first.get("statistics") or {}).items()
-        },
-        lookback_windows=None
-        if windows is None
-        else tuple((int(start), int(end), round(float(p), 4)) for start, end, p in windows),
+        statistics=_statistics(first, scores),
+        lookback_windows=_windows(first.get("lookback_windows")),
         prompt=prompt,
         source_chars=source_chars,
     )
+
+
+def _statistics(row: Row, scores: Mapping[str, float]) -> dict[str, tuple[float, ...]]:
+    """The counts that `harness.lmeval.sample_log` logged for the scores that are there."""
+    logged = row.get("statistics")
+    if not isinstance(logged, dict):
+        return {}
+    found = {
+        key: [number(count) for count in logged[key]] for key in scores if isinstance(logged.get(key), list)
+    }
+    return {
+        key: tuple(rounded(count) for count in counts if count is not None)
+        for key, counts in found.items()
+        if None not in counts
+    }
+
+
+def _windows(logged: Any) -> tuple[tuple[int, int, float], ...] | None:
+    if not isinstance(logged, list) or not all(
+        isinstance(window, list) and len(window) == 3 for window in logged
+    ):
+        return None
+    return tuple((int(start), int(end), round(float(p), 4)) for start, end, p in logged)
 
 
 def _response(row: Row) -> str:

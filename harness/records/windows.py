@@ -8,8 +8,9 @@ from harness.errors import HarnessError
 from harness.files import iter_jsonl
 from harness.lookback.page import Shown
 from harness.records.documents import load_documents
-from harness.records.lm_eval_results import newest_results
-from harness.records.record import SampleRecord, load_record
+from harness.records.lm_eval_log import newest_results
+from harness.records.reading import load_record
+from harness.records.record import SampleRecord
 from harness.records.samples import read_samples
 
 
@@ -48,7 +49,7 @@ def _shown(sample: SampleRecord, sources: dict[int, str]) -> Shown:
     return Shown(
         doc_id=sample.doc_id,
         source=source if sample.source_chars is None else source[: sample.source_chars],
-        response=sample.response.strip(),
+        response=(sample.response or "").strip(),
         windows=sample.lookback_windows or (),
     )
 
@@ -57,7 +58,7 @@ def _sample_log(folder: Path, task: str | None) -> Path:
     """The newest sample log of a task, or of the one task that is there."""
     results = newest_results(folder)
     stamp = results.stem.removeprefix("results_")
-    logs = sorted(folder.glob(f"samples_{task or '*'}_{stamp}.jsonl"))
+    logs = sorted(results.parent.glob(f"samples_{task or '*'}_{stamp}.jsonl"))
     names = [log.name.removeprefix("samples_").removesuffix(f"_{stamp}.jsonl") for log in logs]
     if len(logs) != 1:
         raise HarnessError(

@@ -59,8 +59,6 @@ def results(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (tasks / path.name).symlink_to(path)
     metadata = {
         "n_documents": 24,
-        "n_resamples": 50,
-        "bootstrap_seed": 7,
         "metrics": "oracle,rouge,chrf,surface,meteor_nosyn",
     }
     words = ["--model", "hf", "--model_args", f"pretrained={root / 'harness/newsworld/checkpoints/student'}"]
