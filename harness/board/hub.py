@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Literal, cast
 
 from harness.board.card import eval_result_file, with_scores
-from harness.board.publish import outputs, verify
-from harness.board.table import read_board
+from harness.board.publish import texts, verify
 from harness.errors import HarnessError
+from harness.models.identity import model_identity
 from harness.records import Record, load_record
 from harness.records.documents import documents_path
-from harness.records.provenance import model_identity
 
 _CHECKPOINT = tuple(
     "*.safetensors *.safetensors.index.json config.json generation_config.json adapter_config.json tokenizer* "
@@ -81,19 +80,19 @@ def board_upload(repo: str, spec_path: Path, *, documents: bool = True) -> Uploa
         HarnessError: If the board does not follow from its records.
     """
     _check_repo(repo)
-    verify(spec_path)
-    board = read_board(spec_path)
+    board = verify(spec_path)
     spec, folder = board.spec, board.folder
     files: dict[str, Path | str] = {"README.md": spec_path.with_suffix(".md"), spec_path.name: spec_path}
-    for suffix in outputs(board):
+    for suffix in texts(board):
         file = spec_path.with_suffix(suffix)
         files[file.name] = file
     for name in (*spec.cited, *(row["record"] for row in spec.rows)):
-        files[_inside(name, spec_path)] = folder / name
+        files[name] = folder / name
     for row in board.rows:
-        texts = documents_path(row.record, folder / row.path)
-        if documents and texts.is_file():
-            files[texts.relative_to(folder).as_posix()] = texts
+        for entry in row.entries.values():
+            articles = documents_path(entry.record, folder / entry.path)
+            if documents and articles is not None and articles.is_file():
+                files[articles.relative_to(folder).as_posix()] = articles
     return Upload(repo=repo, kind="dataset", message=f"Board: {spec.title}", files=files)
 
 
@@ -173,16 +172,6 @@ def _check_checkpoint(folder: Path, records: Sequence[Record]) -> None:
         ],
         "Give the records of this checkpoint, or evaluate it.",
     )
-
-
-def _inside(name: str, spec_path: Path) -> str:
-    """A path of the specification as it will stand in the repository, where the board's links must still lead to it."""
-    path = Path(name)
-    if path.is_absolute() or ".." in path.parts:
-        raise HarnessError(
-            f"{spec_path}: {name} lies outside the board's folder", "Move the records below it."
-        )
-    return path.as_posix()
 
 
 def _size(content: Path | str) -> int:

@@ -8,13 +8,17 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from harness.board.cited import CitedTable
-from harness.board.compare import Comparison, Matched, format_p, interval_text
-from harness.board.table import ALWAYS, Board, Row
+from harness.board.table import Board, Column, Row
 from harness.metrics.suite import ScoreSummary
+from harness.records.compare import Comparison, Matched, ScoreComparison
+from harness.records.verdict import fixed, format_p, interval_text, signed, verdict
+from harness.stats import FEWEST_FOR_VERDICT, Difference
 from harness.stats.matched import CALIPER, Estimate
 
-_OF_100 = {"chrf", "chrf++"}  # scores that their authors define in 0..100
-_PLAIN = {"length", "density"}  # scores in words
+_NO_FAITHFULNESS = (
+    "**No faithfulness score was measured on this board: nothing here says whether the responses are true to their "
+    "sources.**"
+)
 
 
 def render(board: Board, pictures: Sequence[str] = ()) -> str:
@@ -26,7 +30,8 @@ def render(board: Board, pictures: Sequence[str] = ()) -> str:
     """
     parts = []
     if board.rows:
-        parts = [_header(board), _table(board), *_comparisons(board), _footnotes(board)]
+        parts = [_header(board), "" if board.faithfulness else _NO_FAITHFULNESS, *_tables(board)]
+        parts += [*_comparisons(board), _footnotes(board)]
         parts += [f"![{_picture_title(name)}]({quote(name)})" for name in pictures]
     parts.append("\n".join(f"- {escape(note)}" for note in board.spec.notes))
     if board.rows:
@@ -46,7 +51,13 @@ def _picture_title(name: str) -> str:
 def escape(text: str) -> str:
     """Text that neither markdown nor HTML takes for its own."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for character, entity in (("`", "&#96;"), ("*", "&#42;"), ("[", "&#91;"), ("]", "&#93;")):
+    for character, entity in (
+        ("`", "&#96;"),
+        ("*", "&#42;"),
+        ("[", "&#91;"),
+        ("]", "&#93;"),
+        ("~", "&#126;"),
+    ):
         text = text.replace(character, entity)
     text = re.sub(r"\b_|_\b", "&#95;", text)  # inside a word it marks nothing
     return text.replace("\\", "&#92;").replace("|", "\\|")
@@ -57,51 +68,87 @@ def code(text: str) -> str:
     return "`" + " ".join(text.split()).replace("`", "'").replace("|", "\\|") + "`"
 
 
-def scale(key: str) -> float:
-    """What a score is multiplied by when printed: shares become percent."""
-    return 1.0 if key in _OF_100 or key in _PLAIN else 100.0
+def table(titles: Sequence[str], lines: Sequence[Sequence[str]], align: str) -> str:
+    """A table; ``align`` has l or r for each column, and its last letter holds for the rest."""
+    marks = [align[min(i, len(align) - 1)] for i in range(len(titles))]
+    rule = "|" + "".join("---:|" if mark == "r" else "---|" for mark in marks)
+    return "\n".join(
+        ["| " + " | ".join(titles) + " |", rule, *("| " + " | ".join(line) + " |" for line in lines)]
+    )
 
 
 def _header(board: Board) -> str:
-    judges = ", ".join(f"`{judge}`" for judge in board.judges) or "none, every score follows a rule"
-    record = board.rows[0].record
-    return f"Task: {code(record.task)} {escape(record.task_version)}, {board.rows[0].n} documents. Judge: {judges}."
+    tasks = "; ".join(
+        f"{code(task)} {escape(_version(board, task))}, {board.documents(task)} documents"
+        for task in board.tasks
+    )
+    readers = [
+        f"{kind[:1].upper()}{kind[1:]}: {', '.join(map(code, names))}."
+        for kind, names in board.readers.items()
+    ]
+    by_rule = "" if readers else " No model scores: every score follows a rule."
+    return " ".join([f"{'Task' if len(board.tasks) == 1 else 'Tasks'}: {tasks}.{by_rule}", *readers])
 
 
-def _cell(key: str, score: ScoreSummary | None) -> str:
+def _version(board: Board, task: str) -> str:
+    return next(row.entries[task].record.task_version for row in board.rows if task in row.entries)
+
+
+def _cell(score: ScoreSummary | None, column: Column, *, interval: bool) -> str:
     if score is None:
-        return "n/a"
-    factor = scale(key)
-    if key in ALWAYS or score.low is None or score.high is None:
-        return f"{factor * score.value:.1f}"
-    return f"{factor * score.value:.1f} [{factor * score.low:.1f}, {factor * score.high:.1f}]"
+        return "–"
+    factor = column.score.scale
+    value = fixed(factor * score.value)
+    if not interval or score.low is None or score.high is None:
+        return value
+    return f"{value} [{fixed(factor * score.low)}, {fixed(factor * score.high)}]"
 
 
-def _table(board: Board) -> str:
-    columns = board.spec.columns
-    titles = [
-        "rank",
-        "model",
-        *map(code, columns),
-        "n",
-        "failed",
-        *(f"`{key}`" for key in ALWAYS),
+def _tables(board: Board) -> list[str]:
+    """Models by scores; what stands beside the scores in the same table, or in its own where there are several tasks."""
+    if len(board.tasks) == 1:
+        return [_table(board, board.columns, board.beside, counts=True)]
+    first = _table(board, board.columns, (), counts=False)
+    beside = [
+        f"Answers in {code(task)}:\n\n"
+        + _table(
+            board, (), [column for column in board.beside if column.task == task], counts=True, task=task
+        )
+        for task in board.tasks
     ]
-    lines = ["| " + " | ".join(titles) + " |", "|---:|---|" + "---:|" * (len(titles) - 2)]
-    lines += ["| " + " | ".join(_cells(row, columns)) + " |" for row in board.rows]
-    return "\n".join(lines)
+    return [first, *beside]
 
 
-def _cells(row: Row, columns: list[str]) -> list[str]:
-    notes = f" <sup>{', '.join(map(str, row.footnotes))}</sup>" if row.footnotes else ""
-    return [
-        "-" if row.rank is None else str(row.rank),
-        escape(row.label) + notes,
-        *(_cell(key, row.scores[key]) for key in columns),
-        str(row.n),
-        str(row.failed),
-        *(_cell(key, row.scores[key]) for key in ALWAYS),
-    ]
+def _table(
+    board: Board,
+    columns: Sequence[Column],
+    beside: Sequence[Column],
+    *,
+    counts: bool,
+    task: str | None = None,
+) -> str:
+    several = len(board.tasks) > 1
+    titles = ["rank", "model"] if task is None else ["model"]
+    titles += [code(column.name) for column in columns]
+    titles += ["n", "failed"] if counts else []
+    titles += [code(column.key if several else column.name) for column in beside]
+    place = task or board.tasks[0]
+    rows = [row for row in board.rows if task is None or task in row.entries]
+    lines = [_cells(row, columns, beside, counts=counts, place=place, ranked=task is None) for row in rows]
+    return table(titles, lines, "rlr" if task is None else "lr")
+
+
+def _cells(
+    row: Row, columns: Sequence[Column], beside: Sequence[Column], *, counts: bool, place: str, ranked: bool
+) -> list[str]:
+    notes = f" <sup>{', '.join(map(str, row.footnotes))}</sup>" if row.footnotes and ranked else ""
+    cells = ["-" if row.rank is None else str(row.rank)] if ranked else []
+    cells.append(escape(row.label) + notes)
+    cells += [_cell(row.scores[column.name], column, interval=True) for column in columns]
+    if counts:
+        entry = row.entries[place]
+        cells += [str(entry.record.n), str(entry.failed)]
+    return cells + [_cell(row.scores[column.name], column, interval=False) for column in beside]
 
 
 def _footnotes(board: Board) -> str:
@@ -113,46 +160,52 @@ def _footnotes(board: Board) -> str:
 def _comparisons(board: Board) -> list[str]:
     blocks = []
     for found in board.comparisons:
-        percent = scale(board.spec.columns[0]) == 100
         comparison = found.comparison
-        blocks.append(f"**{comparison.verdict(escape(found.baseline), escape(found.candidate), percent)}**")
+        blocks.append(f"**{verdict(comparison, escape(found.baseline), escape(found.candidate))}**")
         blocks += [f"**{disagreement.sentence()}**" for disagreement in comparison.disagreements()]
-        blocks.append(comparison_table(comparison))
+        if comparison.scores:
+            blocks.append(comparison_table(comparison))
     return blocks
 
 
 def comparison_table(comparison: Comparison) -> str:
-    """One line per score, and what its columns mean."""
-    titles = [
-        "score",
-        "difference",
-        "95% interval",
-        "effect size",
-        "test",
-        "p (Holm)",
-        "wins / losses",
-        "detectable",
+    """One line per score, one more where failures are counted, and what the columns mean."""
+    several = len({found.task for found in comparison.scores}) > 1
+    titles = ["score", "difference", "95% interval", "effect size", "test", "p (Holm)", "n", "wins / losses"]
+    titles += ["detectable", "at equal style", "like pairs (n)"]
+    lines = []
+    for found in comparison.scores:
+        name = code(f"{found.task}/{found.key}" if several else found.key)
+        if found.difference is not None:
+            cells = _difference_cells(found.difference, found.p_holm, found.score.scale)
+            lines.append(
+                [name, *cells, _detectable(found), *_matched_cells(found.matched, found.score.scale)]
+            )
+        if found.failures is not None and found.failures.difference is not None:
+            cells = _difference_cells(found.failures.difference, found.failures.p_holm, found.score.scale)
+            lines.append([f"{name}, failures counted", *cells, "", "", ""])
+    return table(titles, lines, "lrlllrrrrll") + "\n\n" + _legend(comparison)
+
+
+def _difference_cells(found: Difference, p: float, factor: float) -> list[str]:
+    effect, interval = found.effect_size, found.effect_interval
+    size = "" if effect is None else signed(effect, 2)
+    if effect is not None and interval is not None:
+        size += f" [{signed(interval.low, 2)}, {signed(interval.high, 2)}]"
+    return [
+        signed(factor * found.delta),
+        interval_text(found.interval, factor),
+        size,
+        found.test,
+        format_p(p).removeprefix("= "),
+        str(found.n),
+        "" if found.wins is None else f"{found.wins} / {found.losses}",
     ]
-    titles += ["at equal style", "like pairs (n)"]
-    lines = ["| " + " | ".join(titles) + " |", "|---|---:|---|---:|---|---:|---:|---:|---|---|"]
-    for index, key in enumerate(comparison.keys):
-        found, factor = comparison.differences[index], scale(key)
-        effect, interval = found.effect_size, found.effect_interval
-        cells = [
-            code(key),
-            f"{factor * found.delta:+.1f}",
-            interval_text(found, factor),
-            ""
-            if effect is None or interval is None
-            else f"{effect:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]",
-            found.test,
-            format_p(comparison.adjusted_p[index]).removeprefix("= "),
-            "" if found.wins is None else f"{found.wins} / {found.losses}",
-            f"{factor * comparison.detectable(index):.1f}",
-            *_matched_cells(comparison.matched[index], factor),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n\n" + _legend(comparison)
+
+
+def _detectable(found: ScoreComparison) -> str:
+    least = found.detectable
+    return "n/a" if least is None else fixed(found.score.scale * least)
 
 
 def _matched_cells(matched: Matched | None, factor: float) -> tuple[str, str]:
@@ -163,68 +216,78 @@ def _matched_cells(matched: Matched | None, factor: float) -> tuple[str, str]:
 
 
 def _estimate(estimate: Estimate, factor: float) -> str:
-    return f"{factor * estimate.delta:+.1f}, {interval_text(estimate, factor)}"
+    return f"{signed(factor * estimate.delta)}, {interval_text(estimate.interval, factor)}"
 
 
 def _legend(comparison: Comparison) -> str:
     parts = [
         "Detectable: the smallest true difference found in 4 of 5 cases at this n and the level of Holm's first step."
     ]
-    covariates = next((matched.covariates for matched in comparison.matched if matched), ())
+    covariates = next((found.matched.covariates for found in comparison.scores if found.matched), ())
     if covariates:
         style = " and ".join(covariates)
         parts.append(
             f"At equal style: the difference at equal {style}, by regression over all pairs. "
             f"Like pairs: over the documents whose two responses are within {CALIPER} standard deviations in {style}."
         )
-    if comparison.left_out:
-        parts.append(f"{comparison.left_out} documents without both answers are left out.")
+    if any(found.failures for found in comparison.scores):
+        parts.append(
+            "n: the documents that both answered. Failures counted: on all documents, a failed sample as the worst score."
+        )
+    if comparison.absent:
+        absent = ", ".join(code(key) for _, key in comparison.absent)
+        parts.append(f"Not compared, since one of the two has no such score: {absent}.")
     return " ".join(parts)
 
 
 def _how_to_read(board: Board) -> str:
-    signatures = ", ".join(
-        f"`{board.signatures[key]}`" for key in board.spec.columns if key in board.signatures
-    )
-    return (
-        "Brackets are 95% intervals: Wilson for rates, bootstrap otherwise. Rows share a rank unless a paired test on the ranking "
-        f"score, Holm-corrected over all pairs of rows, shows a difference. Signatures: {signatures}."
-    )
+    signatures = ", ".join(code(column.signature) for column in board.columns if column.signature)
+    ranks = "Rows share a rank unless a paired test on the first score, Holm-corrected over all pairs of rows, shows a difference"
+    ranks += "; a failed sample counts as the worst score there." if board.ranks_failures else "."
+    if not any(row.rank for row in board.rows):
+        ranks = f"No ranks: they need a score with a better direction and at least {FEWEST_FOR_VERDICT} documents."
+    return f"Brackets are 95% intervals: Wilson for rates, bootstrap otherwise. {ranks} Signatures: {signatures}."
 
 
 def _provenance(board: Board) -> str:
-    lines = [
-        "| model | task | data | weights | commit | lm-eval | date | record |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    titles = ["model", "task", "data", "weights", "commit", "lm-eval", "date", "record"]
+    lines = []
     for row in board.rows:
-        origin = row.record.provenance
-        software, model = origin["software"], origin["model"]
-        weights = (model.get("weights_sha256") or model.get("revision") or "")[:12]
-        cells = [
-            escape(row.label),
-            f"{code(row.record.task)} {escape(row.record.task_version)}",
-            f"{escape(origin['data_source'])} ({(origin['data_sha256'] or '')[:12]})",
-            escape(weights),
-            escape(str(software.get("commit") or software.get("harness") or "")),
-            escape(str(software.get("lm_eval") or "")),
-            datetime.fromtimestamp(origin["date"], UTC).strftime("%Y-%m-%d"),
-            f"[{row.path.rsplit('-', 1)[-1].removesuffix('.jsonl')}]({row.path})",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        for task, entry in row.entries.items():
+            origin = entry.record.provenance
+            software, model = origin["software"], origin["model"]
+            weights = str(model.get("weights_sha256") or model.get("revision") or "")[:12]
+            data = str(origin.get("data_sha256") or "")[:12]
+            lines.append(
+                [
+                    escape(row.label),
+                    f"{code(task)} {escape(entry.record.task_version)}",
+                    escape(origin["data_source"]) + (f" ({escape(data)})" if data else ""),
+                    escape(weights),
+                    escape(str(software.get("commit") or software.get("harness") or "")),
+                    escape(str(software.get("lm_eval") or "")),
+                    datetime.fromtimestamp(origin["date"], UTC).strftime("%Y-%m-%d"),
+                    f"[{digest(entry.path)[:12]}]({quote(entry.path)})",
+                ]
+            )
+    return table(titles, lines, "l")
 
 
-def _cited(table: CitedTable) -> str:
+def digest(path: str) -> str:
+    """The SHA-256 in a record's name."""
+    return path.rsplit("-", 1)[-1].removesuffix(".jsonl")
+
+
+def _cited(cited: CitedTable) -> str:
     lines = [
-        f"**Not measured here: {escape(table.title)}.** {escape(table.source)}, <{table.url}>, accessed {table.accessed}; "
-        f"{escape(table.how)}.",
+        f"**Not measured here: {escape(cited.title)}.** {escape(cited.source)}, <{cited.url}>, accessed {cited.accessed}; "
+        f"{escape(cited.how)}.",
         "",
-        "| | " + " | ".join(map(escape, table.columns)) + " |",
-        "|---|" + "---:|" * len(table.columns),
+        "| | " + " | ".join(map(escape, cited.columns)) + " |",
+        "|---|" + "---:|" * len(cited.columns),
     ]
-    for row in table.rows:
+    for row in cited.rows:
         values = ("" if value is None else escape(str(value)) for value in row.values)
         lines.append(f"| {escape(row.label)} | " + " | ".join(values) + " |")
-    lines += ["", *(f"- {escape(note)}" for note in table.notes)] if table.notes else []
+    lines += ["", *(f"- {escape(note)}" for note in cited.notes)] if cited.notes else []
     return "\n".join(lines)

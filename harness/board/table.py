@@ -1,44 +1,68 @@
-"""A board before it is rendered: rows, ranks, comparisons and footnotes, the same for markdown, CSV, JSON and the page."""
+"""A board before it is rendered: columns, rows, ranks, comparisons and footnotes, the same for markdown, CSV, JSON and the page."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from harness.board.cited import CitedTable, read_cited
-from harness.board.compare import ALPHA, Comparison, compare, differing_conditions, paired_difference
+from harness.board.footnotes import Footnotes, deviations, is_gold, own_readers, reads_itself, signature_parts
+from harness.board.load import load_rows
+from harness.board.ranks import ranked
 from harness.board.spec import BoardSpec, read_spec
 from harness.errors import HarnessError
+from harness.metrics.base import Score
+from harness.metrics.registry import score_of
 from harness.metrics.suite import ScoreSummary
-from harness.records import Record
-from harness.stats import holm
+from harness.records.compare import STYLE, Comparison, compare, differing_conditions
+from harness.records.described import describe
+from harness.records.record import Scored
 
 ALWAYS = ("answer_rate", "length", "coverage", "density")
 """Shown beside every score: a model can gain by answering less, writing less, or copying more."""
-GOLD_BACKEND = "harness-gold"
+_KEPT = frozenset({*ALWAYS, *STYLE})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One score of one task."""
+
+    task: str
+    key: str
+    name: str
+    """As printed: the key, on a board of several tasks ``task/key``."""
+    score: Score
+    """Its unit, direction, kind and range."""
+    signature: str | None
+    """None where no row has the score."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What a row stands on in one task."""
+
+    record: Scored
+    path: str
+    """Of the record, relative to the specification."""
+    failed: int
+    """Samples without the task's first column."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One record on a board."""
+    """One model on a board."""
 
     label: str
-    kind: Literal["measured", "gold"]
-    """``gold``: the references themselves, scored as if a model had written them; never ranked."""
+    kind: Literal["measured", "gold", "elsewhere"]
+    """``gold``: the references themselves, never ranked. ``elsewhere``: scores that others published."""
     rank: int | None
     """1 + the number of rows shown to be better; None where the row is not ranked."""
-    record: Record
-    path: str
-    """Of the record, relative to the specification."""
+    entries: Mapping[str, Entry]
+    """By task."""
     scores: Mapping[str, ScoreSummary | None]
-    """Columns and `ALWAYS`."""
-    n: int
-    failed: int
-    """Samples without the ranking score."""
+    """By the name of the column, of `Board.columns` and `Board.beside`; None where the row has none."""
     footnotes: tuple[int, ...]
     """Numbers of its footnotes, from 1."""
 
@@ -59,205 +83,262 @@ class Board:
     spec: BoardSpec
     folder: Path
     """Of the specification; records' paths are relative to it."""
+    tasks: tuple[str, ...]
+    columns: tuple[Column, ...]
+    """The first one ranks."""
+    beside: tuple[Column, ...]
+    """`ALWAYS`, of each task that has them."""
     rows: tuple[Row, ...]
-    """The best first."""
+    """The best first; rows without a rank where their first score puts them."""
+    ranks_failures: bool
+    """Whether some model failed, so that ranks count failures as failures."""
     comparisons: tuple[Compared, ...]
     footnotes: tuple[str, ...]
-    judges: tuple[str, ...]
-    """Judge models with their revisions, from the signatures of the columns; empty if every score follows a rule."""
-    signatures: Mapping[str, str]
-    """Of each column."""
+    readers: Mapping[str, tuple[str, ...]]
+    """Models behind the scores by what they are (judge, lookback classifier, encoder), with their revisions."""
     cited: tuple[CitedTable, ...]
 
+    @property
+    def faithfulness(self) -> bool:
+        """Whether any score says how true the responses are to their sources."""
+        return any(column.score.kind == "faithfulness" and column.signature for column in self.columns)
 
-def read_board(path: Path) -> Board:
+    def documents(self, task: str) -> int:
+        """Number of documents of a task."""
+        return next(row.entries[task].record.n for row in self.rows if task in row.entries)
+
+
+def read_board(path: Path, *, workers: int = 1) -> Board:
     """Build a board from its specification.
 
     Raises:
         HarnessError: If a file is missing, damaged or edited, or the rows cannot stand in one table; it names the difference.
     """
-    spec, records = read_spec(path)
-    return build(spec, records, path.parent)
+    return build(read_spec(path), path.parent, workers=workers)
 
 
-def build(spec: BoardSpec, records: Mapping[str, Record], folder: Path) -> Board:
-    """Build a board from records by label.
+def build(spec: BoardSpec, folder: Path, *, workers: int = 1) -> Board:
+    """Build a board from a specification whose paths are relative to ``folder``.
 
     Raises:
-        HarnessError: If rows are of different tasks or documents, or a column is computed in two ways.
+        HarnessError: As `read_board`.
     """
-    _require_one_table(spec, records)
-    footnotes = _Footnotes()
-    entries = {entry["label"]: entry for entry in spec.rows}
-    first = next(iter(records.values()), None)  # of the specification
-    ranks = _ranks(records, spec.columns[0]) if records else {}
-    rows = [
-        Row(
-            label=label,
-            kind="gold" if is_gold(record) else "measured",
-            rank=ranks.get(label),
-            record=record,
-            path=entries[label]["record"],
-            scores={key: record.summary(key) for key in (*spec.columns, *ALWAYS)},
-            n=len(record.samples),
-            failed=len(record.samples) - len(record.column(spec.columns[0])),
-            footnotes=footnotes.add(
-                _deviations(record, first) + _own_readers(spec, record, first) + _note(entries[label])
-            ),
-        )
-        for label, record in sorted(
-            records.items(), key=lambda item: _order(item[1].summary(spec.columns[0]))
-        )
-    ]
-    signatures = {
-        key: score.signature
-        for key in (*spec.columns, *ALWAYS)
-        if (score := next((found for record in records.values() if (found := record.summary(key))), None))
-    }
+    keys = frozenset(name.rpartition("/")[2] for name in spec.columns) | _KEPT
+    records = load_rows([folder / row["record"] for row in spec.rows], keys, workers=workers)
+    models = _models(spec, records)
+    tasks = tuple(dict.fromkeys(record.task for record in records))
+    columns = _columns(spec, models, tasks)
+    beside = _beside(models, tasks)
+    _require_one_table(models, columns)
+    ranks, order, failures = _ranks(models, columns)
+    rows, footnotes = _rows(spec, models, (*columns, *beside), columns, ranks, order)
+    pairs = [(column.task, column.key) for column in columns]
     return Board(
         spec=spec,
         folder=folder,
-        rows=tuple(rows),
+        tasks=tasks,
+        columns=columns,
+        beside=beside,
+        rows=rows,
+        ranks_failures=failures,
         comparisons=tuple(
-            Compared(baseline=a, candidate=b, comparison=compare(records[a], records[b], spec.columns))
+            Compared(baseline=a, candidate=b, comparison=compare(models[a], models[b], pairs))
             for a, b in spec.comparisons
         ),
-        footnotes=tuple(footnotes.texts),
-        judges=_judges(signatures),
-        signatures=signatures,
+        footnotes=footnotes,
+        readers=_readers(columns),
         cited=tuple(read_cited(folder / name) for name in spec.cited),
     )
 
 
-def is_gold(record: Record) -> bool:
-    """Whether the responses are the references themselves."""
-    return record.provenance.get("backend") == GOLD_BACKEND
+Models = Mapping[str, Mapping[str, Scored]]
+"""Label -> task -> record."""
 
 
-def _require_one_table(spec: BoardSpec, records: Mapping[str, Record]) -> None:
+def _models(spec: BoardSpec, records: Sequence[Scored]) -> Models:
+    """Records by label and task.
+
+    Raises:
+        HarnessError: If a row is labelled as another model, or a run stands in two rows.
+    """
+    models: dict[str, dict[str, Scored]] = {}
+    runs: dict[tuple[str, ...], str] = {}
+    problems = []
+    for row, record in zip(spec.rows, records, strict=True):
+        label = row["label"]
+        if label != record.model:
+            problems.append(
+                f"the row {label!r} has the record of {record.model!r}: a label is the model's name in its record "
+                "(import the results with --model to name it)"
+            )
+        if record.task in models.setdefault(label, {}):
+            problems.append(f"{label}: two records of {record.task}")
+        run = (record.task, record.responses_sha256, str(record.provenance["model"].get("weights_sha256")))
+        if (other := runs.setdefault(run, label)) != label:
+            problems.append(f"{label} and {other}: one run in two rows ({record.task})")
+        models[label][record.task] = record
+    HarnessError.raise_for(problems, "Correct the specification.")
+    return models
+
+
+def _columns(spec: BoardSpec, models: Models, tasks: Sequence[str]) -> tuple[Column, ...]:
+    found, problems = [], []
+    for name in spec.columns if models else []:
+        task, _, key = name.rpartition("/")
+        owners = [task] if task else [t for t in tasks if _owners(models, t, key)] or list(tasks[:1])
+        if task and task not in tasks:
+            problems.append(f"the column {name} is of a task that no row has")
+        elif not any(_owners(models, owner, key) for owner in owners) and score_of(key) is None:
+            problems.append(f"no row has the score {name}")
+        else:
+            found += [_column(models, owner, key, several=len(tasks) > 1) for owner in owners]
+    HarnessError.raise_for(problems, f"Choose from: {', '.join(_all_keys(models))}.")
+    return tuple(found)
+
+
+def _owners(models: Models, task: str, key: str) -> list[Scored]:
+    return [records[task] for records in models.values() if task in records and key in records[task].scores]
+
+
+def _all_keys(models: Models) -> list[str]:
+    return sorted(
+        {key for records in models.values() for record in records.values() for key in record.scores}
+    )
+
+
+def _column(models: Models, task: str, key: str, *, several: bool) -> Column:
+    owners = _owners(models, task, key)
+    anyone = next(records[task] for records in models.values() if task in records)
+    summary = owners[0].summary(key) if owners else None
+    return Column(
+        task=task,
+        key=key,
+        name=f"{task}/{key}" if several else key,
+        score=describe(owners[0], key) if owners else score_of(key) or describe(anyone, key),
+        signature=summary.signature if summary else None,
+    )
+
+
+def _beside(models: Models, tasks: Sequence[str]) -> tuple[Column, ...]:
+    return tuple(
+        _column(models, task, key, several=len(tasks) > 1)
+        for task in tasks
+        for key in ALWAYS
+        if _owners(models, task, key)
+    )
+
+
+def _require_one_table(models: Models, columns: Sequence[Column]) -> None:
     """Prompts and decoding may differ between rows, and get a footnote; data and metrics may not.
 
     A score read from a model's own attention may be another classifier's in another row: it gets a footnote, and no ranks.
     """
     problems = []
-    labels = list(records)
-    for label in labels[1:]:
-        first, other = records[labels[0]], records[label]
-        if (first.task, first.task_version) != (other.task, other.task_version):
-            problems.append(
-                f"{label}: {other.task} {other.task_version}, where {labels[0]} has {first.task} {first.task_version}"
-            )
-        problems += [
-            f"{label} and {labels[0]}: {difference}"
-            for difference in differing_conditions(first, other)
-            if difference.startswith("documents")
-        ]
-        problems += [
-            f"{label} and {labels[0]}: {key} is computed in two ways: {a.signature} and {b.signature}"
-            for key in spec.columns
-            if (a := other.summary(key)) and (b := first.summary(key)) and a.signature != b.signature
-            if key == spec.columns[0] or not (_reads_itself(a.signature) and _reads_itself(b.signature))
-        ]
+    for task in dict.fromkeys(column.task for column in columns):
+        rows = [(label, records[task]) for label, records in models.items() if task in records]
+        (first_label, first), *others = rows
+        for label, other in others:
+            if first.task_version != other.task_version:
+                problems.append(
+                    f"{label}: {task} {other.task_version}, where {first_label} has {first.task_version}"
+                )
+            problems += [
+                f"{label} and {first_label}: {difference}"
+                for difference in differing_conditions(first, other)
+                if difference.startswith("documents")
+            ]
+        for column in columns:
+            if column.task == task:
+                problems += _two_ways(rows, column, ranks=column is columns[0])
     HarnessError.raise_for(problems, "Rows of one board need the same documents and the same ways to score.")
 
 
-def _reads_itself(signature: str) -> bool:
-    """Whether a score comes from the evaluated model's own attention: then models of other layouts have other classifiers."""
-    return "reader:evaluated" in signature.split("|")
+def _two_ways(rows: Sequence[tuple[str, Scored]], column: Column, *, ranks: bool) -> list[str]:
+    scored = [(label, score) for label, record in rows if (score := record.summary(column.key))]
+    return [
+        f"{label} and {scored[0][0]}: {column.name} is computed in two ways: {score.signature} and {scored[0][1].signature}"
+        for label, score in scored[1:]
+        if score.signature != scored[0][1].signature
+        and (ranks or not (reads_itself(score.signature) and reads_itself(scored[0][1].signature)))
+    ]
 
 
-def _own_readers(spec: BoardSpec, record: Record, first: Record | None) -> list[str]:
-    """A note on each score that another classifier gave than in the first row."""
-    notes = []
-    for key in spec.columns:
-        here, there = record.summary(key), first.summary(key) if first is not None else None
-        if here and there and here.signature != there.signature:
-            name = _parts(here.signature).get("classifier", "another classifier")
-            notes.append(
-                f"{key}: by {name}, made for this model's heads; not comparable with rows without this note."
+def _ranks(models: Models, columns: Sequence[Column]) -> tuple[dict[str, int], dict[str, float], bool]:
+    """Ranks, what rows are ordered by, and whether somebody failed."""
+    if not columns:
+        return {}, {}, False
+    column = columns[0]
+    records = {label: by_task[column.task] for label, by_task in models.items() if column.task in by_task}
+    failures = any(not record.answered(column.key).all() for record in records.values())
+    ranks, order = ranked(records, column.key, column.score)
+    return ranks, order, failures
+
+
+def _rows(
+    spec: BoardSpec,
+    models: Models,
+    every: Sequence[Column],
+    columns: Sequence[Column],
+    ranks: Mapping[str, int],
+    order: Mapping[str, float],
+) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Rows, the best first, and the texts of their footnotes."""
+    footnotes = Footnotes()
+    paths = {(row["label"], record.task): row for row, record in _with_records(spec, models)}
+    first = {
+        task: next(r[task] for r in models.values() if task in r)
+        for task in dict.fromkeys(c.task for c in every)
+    }
+    rows = []
+    for label in sorted(models, key=lambda label: (order.get(label, float("inf")), label)):
+        texts = []
+        for task, record in models[label].items():
+            keys = [column.key for column in columns if column.task == task]
+            said = deviations(record, first[task]) + own_readers(record, first[task], keys)
+            texts += [f"{task}: {text}" if len(first) > 1 else text for text in said]
+            texts += [note] if (note := paths[label, task].get("note")) else []
+        anyone = next(iter(models[label].values()))
+        rows.append(
+            Row(
+                label=label,
+                kind="gold" if is_gold(anyone) else "elsewhere" if anyone.measured_elsewhere else "measured",
+                rank=ranks.get(label),
+                entries={
+                    task: Entry(
+                        record=record, path=paths[label, task]["record"], failed=_failed(record, columns)
+                    )
+                    for task, record in models[label].items()
+                },
+                scores={
+                    column.name: models[label][column.task].summary(column.key)
+                    if column.task in models[label]
+                    else None
+                    for column in every
+                },
+                footnotes=footnotes.add(texts),
             )
-    return notes
-
-
-def _parts(signature: str) -> dict[str, str]:
-    return dict(part.split(":", 1) for part in signature.split("|") if ":" in part)
-
-
-def _ranks(records: Mapping[str, Record], key: str) -> dict[str, int]:
-    """Rows share a rank unless a paired test over their documents, Holm-corrected over all pairs, shows a difference."""
-    scored = {label: r for label, r in records.items() if not is_gold(r) and r.summary(key) is not None}
-    pairs = list(combinations(scored, 2))
-    tests = [paired_difference(scored[a], scored[b], key) for a, b in pairs]
-    adjusted = holm([test.p_value for test in tests])
-    worse: dict[str, int] = dict.fromkeys(scored, 0)
-    for (a, b), test, p in zip(pairs, tests, adjusted, strict=True):
-        if p <= ALPHA:
-            summary = scored[a].summary(key)
-            lower_is_better = summary is not None and summary.higher_is_better is False
-            worse[a if (test.delta > 0) != lower_is_better else b] += 1
-    ordered = sorted(scored, key=lambda label: _order(scored[label].summary(key)))
-    ranks: dict[str, int] = {}
-    reached = 1
-    for label in (
-        ordered
-    ):  # pairs have different documents and spreads: a row never ranks above one that stands above it
-        reached = ranks[label] = max(reached, 1 + worse[label])
-    return ranks
-
-
-def _order(score: ScoreSummary | None) -> float:
-    """Sorts the best first and a row without a score last."""
-    if score is None:
-        return float("inf")
-    return score.value if score.higher_is_better is False else -score.value
-
-
-def _judges(signatures: Mapping[str, str]) -> tuple[str, ...]:
-    """Models behind the scores, as their signatures name them: judge, lookback classifier, encoder."""
-    found: dict[str, None] = {}
-    for signature in signatures.values():
-        parts = _parts(signature)
-        revision = f" @ {parts['revision']}" if "revision" in parts else ""
-        for kind, shown in (("judge", ""), ("classifier", "lookback classifier "), ("model", "encoder ")):
-            if (name := parts.get(kind)) and name != "none":
-                found[f"{shown}{name}{revision}"] = None
-    return tuple(found)
-
-
-class _Footnotes:
-    """Numbers each distinct text once."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def add(self, texts: list[str]) -> tuple[int, ...]:
-        for text in texts:
-            if text not in self.texts:
-                self.texts.append(text)
-        return tuple(sorted(self.texts.index(text) + 1 for text in texts))
-
-
-def _note(entry: Mapping[str, str]) -> list[str]:
-    return [entry["note"]] if entry.get("note") else []
-
-
-def _deviations(record: Record, first: Record | None) -> list[str]:
-    """What a reader must know about a row."""
-    origin: Mapping[str, Any] = record.provenance
-    found = []
-    if is_gold(record):
-        found.append(
-            "The references, scored as if a model had written them; their overlap with themselves says nothing."
         )
-    elif first is not None and first is not record:
-        found += [f"Unlike the first row: {text}." for text in differing_conditions(first, record)]
-    if origin.get("limit"):
-        found.append(f"Only the first {origin['limit']:g} documents.")
-    if shortened := record.counts.get("shortened"):
-        found.append(f"{shortened} sources were cut to fit the model's context.")
-    if dropped := origin.get("rows_dropped"):
-        reasons = ", ".join(f"{number} {reason}" for reason, number in dropped.items())
-        found.append(f"Rows of the data left out: {reasons}.")
-    if re.search("-dirty$", origin["software"].get("commit") or ""):
-        found.append("Made from a working tree with uncommitted changes.")
-    return found
+    return tuple(rows), tuple(footnotes.texts)
+
+
+def _with_records(spec: BoardSpec, models: Models) -> list[tuple[dict[str, str], Scored]]:
+    """The specification's rows with their records, in order: a label's records come in the order of its rows."""
+    remaining = {label: iter(records.values()) for label, records in models.items()}
+    return [(row, next(remaining[row["label"]])) for row in spec.rows]
+
+
+def _failed(record: Scored, columns: Sequence[Column]) -> int:
+    first = next((column.key for column in columns if column.task == record.task), "answer_rate")
+    return int((~record.answered(first)).sum())
+
+
+def _readers(columns: Sequence[Column]) -> dict[str, tuple[str, ...]]:
+    """Models behind the scores, as their signatures name them."""
+    found: dict[str, dict[str, None]] = {}
+    for column in columns:
+        parts = signature_parts(column.signature or "")
+        revision = f" @ {parts['revision']}" if "revision" in parts else ""
+        for kind, name in (("judge", "judge"), ("classifier", "lookback classifier"), ("model", "encoder")):
+            if (model := parts.get(kind)) and model != "none":
+                found.setdefault(name, {})[f"{model}{revision}"] = None
+    return {kind: tuple(names) for kind, names in found.items()}

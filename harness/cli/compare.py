@@ -11,7 +11,7 @@ from harness.errors import HarnessError
 from harness.plugins import Command
 
 if TYPE_CHECKING:
-    from harness.records import Record
+    from harness.records.record import Scored
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -30,38 +30,58 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _run(arguments: Namespace) -> int:
-    from harness.board.compare import compare, default_keys
     from harness.board.data import comparison_data
-    from harness.board.markdown import comparison_table, scale
+    from harness.board.markdown import comparison_table
+    from harness.records.compare import compare, default_keys, incompatibilities
+    from harness.records.verdict import verdict
+    from harness.stats.rounding import rounded_tree
 
     baseline, candidate = (
         _record(path, arguments.task) for path in (arguments.baseline, arguments.candidate)
     )
+    task = baseline.task
     keys = arguments.scores or default_keys(baseline, candidate)
-    if not keys:
-        raise HarnessError("the two records share no score", "Compare two runs of the same task.")
-    comparison = compare(baseline, candidate, keys)
-    percent = scale(keys[0]) == 100
-    verdict = comparison.verdict(baseline.model, candidate.model, percent)
+    lacking = [
+        f"{record.model} has no score {key}"
+        for key in keys
+        for record in (baseline, candidate)
+        if key not in record.scores and record.counts.get("answered", 1)
+    ]
+    problems = incompatibilities(baseline, candidate, keys) or (
+        lacking if keys else ["the two records share no score"]
+    )
+    HarnessError.raise_for(
+        problems,
+        "Compare runs of one task on the same documents, prompts and decoding, scored in the same way.",
+    )
+    comparison = compare({task: baseline}, {task: candidate}, [(task, key) for key in keys])
+    said = verdict(comparison, baseline.model, candidate.model)
     if arguments.json:
-        print(json.dumps({"verdict": verdict, **comparison_data(comparison)}, indent=2, allow_nan=False))
+        print(
+            json.dumps(
+                rounded_tree({"verdict": said, **comparison_data(comparison)}), indent=2, allow_nan=False
+            )
+        )
         return 0
-    print("\n".join([verdict, *(found.sentence() for found in comparison.disagreements())]))
-    print()
-    print(comparison_table(comparison))
+    print("\n".join([said, *(found.sentence() for found in comparison.disagreements())]))
+    if comparison.scores:
+        print(f"\n{comparison_table(comparison)}")
     return 0
 
 
-def _record(path: Path, task: str | None) -> Record:
-    from harness.records import from_lm_eval, load_record
+def _record(path: Path, task: str | None) -> Scored:
+    from harness.board.load import load_rows
+    from harness.records import from_lm_eval
+    from harness.records.record import scored
 
     if not path.is_dir():
-        return load_record(path)
+        (record,) = load_rows([path])
+        return record
     records = [record for record in from_lm_eval(path) if task in (None, record.task)]
     if len(records) != 1:
         found = ", ".join(record.task for record in records) or "none of that name"
         raise HarnessError(f"{path}: needs one task, has {found}", "Name one with --task.")
-    return records[0]
+    return scored(records[0])
 
 
 COMMAND = Command(

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.plugins import Command
+
+if TYPE_CHECKING:
+    from harness.board import BoardSpec
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -28,21 +32,22 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _run(arguments: Namespace) -> int:
+    import os
+
     from harness.board import publish
 
-    if arguments.records:
-        _write_new(arguments)
-    elif arguments.columns or arguments.compare or arguments.title:
+    new = _new_spec(arguments) if arguments.records else None
+    if new is None and (arguments.columns or arguments.compare or arguments.title):
         raise HarnessError("--columns, --compare and --title describe a new board", "Give its --records too.")
     for spec in arguments.spec:
-        print(publish(spec))
+        print(publish(spec, new=new, workers=os.cpu_count() or 1))
     return 0
 
 
-def _write_new(arguments: Namespace) -> None:
-    from harness.board.compare import default_keys
-    from harness.board.spec import BoardSpec, write_spec
-    from harness.records import load_record
+def _new_spec(arguments: Namespace) -> BoardSpec:
+    from harness.board.spec import BoardSpec
+    from harness.records.compare import default_keys
+    from harness.records.reading import load_header
 
     (path, *more) = arguments.spec
     if more or path.exists():
@@ -52,25 +57,24 @@ def _write_new(arguments: Namespace) -> None:
             else "--records describe one board, and several are named",
             "Edit the specification, or name another.",
         )
-    records = {file: load_record(file) for file in arguments.records}
     folder = path.resolve().parent
-    outside = [file for file in records if not file.resolve().is_relative_to(folder)]
+    outside = [file for file in arguments.records if not file.resolve().is_relative_to(folder)]
     HarnessError.raise_for(
         [f"{file}: lies outside {folder}" for file in outside],
         "Keep records below the board: its links lead to them.",
     )
-    first, *_ = records.values()
-    spec = BoardSpec(
+    headers = {file: load_header(file) for file in arguments.records}
+    first, *_ = headers.values()
+    return BoardSpec(
         title=arguments.title or path.stem,
         columns=arguments.columns or default_keys(first, first)[:4],
         rows=[
-            {"label": record.model, "record": file.resolve().relative_to(folder).as_posix()}
-            for file, record in records.items()
+            {"label": header.model, "record": file.resolve().relative_to(folder).as_posix()}
+            for file, header in headers.items()
         ],
         comparisons=arguments.compare,
         notes=[],
     )
-    write_spec(spec, path)
 
 
 COMMAND = Command(

@@ -171,12 +171,13 @@ def _spec_path(settings: Quickstart) -> Path:
 
 def _publish(settings: Quickstart, results: dict[str, Path]) -> Path:
     from harness.board import BoardSpec, publish
-    from harness.board.spec import write_spec
     from harness.records import import_results
 
     path = _spec_path(settings)
     folder = path.parent / "records"
-    files = {label: file for label, run in results.items() for file in import_results(run, folder)}
+    files = {
+        label: file for label, run in results.items() for file in import_results(run, folder, model=label)
+    }
     candidate, baseline, *_ = files
     spec = BoardSpec(
         title="News world: a student finetuned with and without distillation",
@@ -188,8 +189,7 @@ def _publish(settings: Quickstart, results: dict[str, Path]) -> Path:
         comparisons=[[baseline, candidate]],
         notes=_notes(settings),
     )
-    write_spec(spec, path)
-    return publish(path)
+    return publish(path, new=spec)
 
 
 def _notes(settings: Quickstart) -> list[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 from harness.files import canonical_json, replace_dir, sha256_bytes
-from harness_kd.models import ModelSource
+from harness.models.source import ModelSource
 from harness_kd.plan import TrainPlan
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 SELF = "self"
 """As a teacher: the student's own finetuned twin (self-distillation)."""
-_FIRST = ("oracle_faithfulness", "factual_consistency", "factual_rate", "rougeL", "chrf", "meteor")
 _COLUMNS = 6
+"""Scores of a task that the board shows, at most."""
 _LIMITS = (
     "Distillation is meant for faithfulness errors. It adds no knowledge, and it needs a reliable teacher: one that "
     "hallucinates passes its errors on.",
@@ -36,7 +36,7 @@ class Evaluation:
     """What ``--then-eval`` evaluates on."""
 
     tasks: tuple[str, ...]
-    """Tasks of lm-eval; one board each."""
+    """Tasks of lm-eval; one board shows them all."""
     board: Path | None = None
     """Board specification to add the rows to; None: ``OUTPUT-eval/leaderboard.json``."""
     limit: int | None = None
@@ -93,11 +93,11 @@ def train_all(
 
 def then_eval(
     plan: TrainPlan, ratios: Sequence[float], evaluation: Evaluation, say: Callable[[str], None] = print
-) -> list[Path]:
-    """Check the teacher, train the twin and each student, evaluate all, and add them to a board per task.
+) -> Path:
+    """Check the teacher, train the twin and each student, evaluate all, and add them to one board.
 
     Returns:
-        The boards' pages (markdown).
+        The board's markdown; its page stands beside it.
 
     Raises:
         HarnessError: For bad input; what is finished stays and is not done again.
@@ -127,7 +127,7 @@ def _evaluate(
     model: Path, label: str, plan: TrainPlan, evaluation: Evaluation, say: Callable[[str], None]
 ) -> Path:
     """Results folder of a model; its name holds what decides the results, so a finished one is used again."""
-    from harness.records.provenance import model_identity
+    from harness.models.identity import model_identity
 
     made_by = [
         model_identity(str(model), None),
@@ -180,57 +180,56 @@ def _check_teacher(results: Mapping[str, Path], say: Callable[[str], None]) -> N
 
 
 def columns_of(scores: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[str]:
-    """Scores to show, those that speak of faithfulness first, then what every record has."""
+    """Scores to show, those that speak of faithfulness first: what every record of a task has with a better direction."""
+    from harness.records.described import in_order
+
     shared = [
         key
         for key, summary in scores[0].items()
         if summary["higher_is_better"] and all(key in other for other in scores)
     ]
-    first = [key for key in _FIRST if key in shared]
-    rest = [key for key in shared if key not in first and key != "answer_rate"]  # which every board shows
-    return (first + rest)[:_COLUMNS] or shared
+    return in_order(key for key in shared if key != "answer_rate")[:_COLUMNS] or shared
 
 
 def _publish(
     results: Mapping[str, Path], pairs: Sequence[list[str]], plan: TrainPlan, evaluation: Evaluation
-) -> list[Path]:
+) -> Path:
     from harness.board import publish
-    from harness.board.spec import write_spec
-    from harness.records import import_results, load_record
+    from harness.records import import_results
+    from harness.records.reading import load_header
 
     path = evaluation.board or Path(f"{plan.output}-eval") / "leaderboard.json"
     files = {
         label: import_results(run, path.parent / "records", model=label) for label, run in results.items()
     }
-    records = {label: [(file, load_record(file)) for file in found] for label, found in files.items()}
-    tasks = [record.task for _, record in records[pairs[0][0]]]
-    boards = []
-    for number, task in enumerate(tasks):
-        target = path if len(tasks) == 1 else path.with_name(f"{path.stem}-{task}.json")
-        shown = {label: found[number] for label, found in records.items()}
-        rows = [
-            {"label": label, "record": file.relative_to(path.parent).as_posix()}
-            for label, (file, _) in shown.items()
-        ]
-        columns = columns_of([record.scores for _, record in shown.values()])
-        write_spec(_added_to(target, task, rows, columns, pairs), target)
-        boards.append(publish(target))
-    return boards
+    headers = {file: load_header(file) for found in files.values() for file in found}
+    tasks = list(dict.fromkeys(header.task for header in headers.values()))
+    rows = [
+        {"label": label, "record": file.relative_to(path.parent).as_posix()}
+        for label, found in files.items()
+        for file in found
+    ]
+    columns = [
+        key if len(tasks) == 1 else f"{task}/{key}"
+        for task in tasks
+        for key in columns_of([header.scores for header in headers.values() if header.task == task])
+    ]
+    return publish(path, new=_added_to(path, ", ".join(tasks), rows, columns, pairs))
 
 
 def _added_to(
-    path: Path, task: str, rows: list[dict[str, str]], columns: list[str], pairs: Sequence[list[str]]
+    path: Path, tasks: str, rows: list[dict[str, str]], columns: list[str], pairs: Sequence[list[str]]
 ) -> BoardSpec:
     """The board that is there with our rows added or renewed, or a new one."""
     from harness.board import BoardSpec
     from harness.board.spec import read_spec
 
     if not path.exists():
-        title = f"{task}: finetuned with and without distillation"
+        title = f"{tasks}: finetuned with and without distillation"
         return BoardSpec(
             title=title, columns=columns, rows=rows, comparisons=list(pairs), notes=list(_LIMITS)
         )
-    spec, _ = read_spec(path)
+    spec = read_spec(path)
     ours = {row["label"] for row in rows}
     kept = [row for row in spec.rows if row["label"] not in ours]
     comparisons = [*spec.comparisons, *(pair for pair in pairs if pair not in spec.comparisons)]

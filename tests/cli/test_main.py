@@ -142,7 +142,13 @@ def test_missing_permission_names_the_file(harness: RunHarness) -> None:
 def test_ctrl_c_says_how_to_go_on(strangers_environment: dict[str, str]) -> None:
     command = [sys.executable, "-m", "harness", "wait"]
     with subprocess.Popen(
-        command, env=strangers_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env=strangers_environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's `nohup ... &` starts its children deaf to Ctrl-C, and they inherit it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
