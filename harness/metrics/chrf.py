@@ -176,8 +176,9 @@ def corpus_scorer(_options: Options, key: str) -> ScoreFunction:
 def empty_statistics(_key: str, statistics: Sequence[float]) -> tuple[float, ...]:
     """Counts of an empty response: the reference keeps its n-grams, none of which is found.
 
-    As in sacrebleu, where an empty hypothesis adds its reference to the recall of the corpus and nothing to precision. Of several
-    references, the counts are of the one that the response in hand came closest to; sacrebleu would take the first.
+    As in sacrebleu, where an empty hypothesis adds its reference to the recall of the corpus and nothing to precision; a response
+    that matches nothing costs more, since it lowers precision too. Of several references, the counts are of the one that the
+    response in hand came closest to; sacrebleu would take the first.
     """
     return tuple(count if i % 3 == 1 else 0.0 for i, count in enumerate(statistics))
 

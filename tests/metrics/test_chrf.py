@@ -7,6 +7,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sacrebleu
 
@@ -14,6 +15,7 @@ from harness.files import read_jsonl
 from harness.metrics import CorpusScore, Sample, Suite
 from harness.metrics.answers import AnswerRule
 from harness.metrics.chrf import Chrf
+from harness.metrics.registry import corpus_scorer, empty_statistics
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +119,32 @@ def test_a_score_keeps_its_counts_on_the_way_between_processes() -> None:
 
 def test_white_space_alone_is_left_out() -> None:
     assert Chrf().score([Sample(source="", references=(" ",), response="a")]) == [{}]
+
+
+@pytest.mark.parametrize(("key", "word_order"), [("chrf", 0), ("chrf++", 2)])
+@pytest.mark.parametrize("reference", ["the cat sat on the mat", "cat", "a b"])  # some orders have no n-gram
+def test_a_failure_counts_as_an_empty_response_does_in_sacrebleu(
+    key: str, word_order: int, reference: str
+) -> None:
+    references = ["a long reference about many things", reference, "twelve percent of the shares"]
+    responses = ["a long response about things", "the cat is big", "twelve per cent of shares"]
+    samples = [
+        Sample(source="", references=(r,), response=h) for r, h in zip(references, responses, strict=True)
+    ]
+    counts = [s.statistics for found in Chrf().score(samples) if isinstance(s := found[key], CorpusScore)]
+    empty = empty_statistics(key, counts[1])
+    assert empty is not None
+    scorer = corpus_scorer(["chrf"], {}, key)
+    assert scorer is not None
+    found = scorer(np.array([counts[0], empty, counts[2]]).sum(axis=0, keepdims=True))[0]
+    peer = sacrebleu.CHRF(word_order=word_order)
+    expected = peer.corpus_score([responses[0], "", responses[2]], [references]).score
+    assert found == pytest.approx(expected, rel=1e-12)
+    assert found < peer.corpus_score([responses[0], reference, responses[2]], [references]).score
+    assert scorer(np.array([empty]))[0] == 0
+
+
+def test_only_a_corpus_score_has_empty_statistics_and_not_every_one() -> None:
+    assert empty_statistics("rougeL", (1.0, 2.0)) is None
+    assert empty_statistics("factual_rate", (1.0, 2.0)) is None
+    assert empty_statistics("bleu", (1.0, 2.0)) is None
