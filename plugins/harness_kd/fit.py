@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
+from harness_kd.checkpoints import usable_checkpoint
 from harness_kd.lora import add_adapter, merged
 from harness_kd.models import vocabulary_size
 from harness_kd.plan import TrainPlan
+from harness_kd.processes import agreed, world_size
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -33,13 +36,7 @@ def fit(prepared: Prepared, labels: LabelSource | None, folder: Path) -> dict[st
     from harness_kd.packing import pack_width
     from harness_kd.selection import scorer
     from harness_kd.states import decoder_start
-    from harness_kd.trainer import (
-        Collator,
-        DistillationTrainer,
-        ExampleDataset,
-        StepProgress,
-        last_complete_checkpoint,
-    )
+    from harness_kd.trainer import BestInPlace, Collator, DistillationTrainer, ExampleDataset, StepProgress
 
     plan = prepared.plan
     set_seed(plan.seed)
@@ -57,9 +54,9 @@ def fit(prepared: Prepared, labels: LabelSource | None, folder: Path) -> dict[st
         trainer.score_dev = scorer(plan.select, prepared.dev.examples, prepared.tokenizer, new_tokens=room)
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(StepProgress)
-    checkpoint = last_complete_checkpoint(folder)
+    trainer.add_callback(BestInPlace)
     try:
-        result = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        result = trainer.train(resume_from_checkpoint=agreed(lambda: _resume_from(folder)))
     except ImportError as error:
         raise HarnessError(
             f"--optimizer {plan.optimizer}: {str(error).splitlines()[0]}", "Install that, or choose another."
@@ -80,6 +77,11 @@ def fit(prepared: Prepared, labels: LabelSource | None, folder: Path) -> dict[st
         "history": history,
         "dev": _dev_scores(plan, trainer.state.log_history),
     }
+
+
+def _resume_from(folder: Path) -> str | None:
+    checkpoint = usable_checkpoint(folder, say=lambda line: print(line, file=sys.stderr, flush=True))
+    return None if checkpoint is None else str(checkpoint)
 
 
 def build_student(prepared: Prepared, settings: LossSettings) -> Any:
@@ -126,13 +128,18 @@ def loss_settings(prepared: Prepared) -> LossSettings:
     )
 
 
+def checkpoint_steps(steps: int) -> int:
+    """Steps between checkpoints: five a run, and at least 50 steps of one process apart, which N processes do in 50 / N."""
+    return max(math.ceil(50 / world_size()), math.ceil(steps / 5))
+
+
 def _arguments(prepared: Prepared, folder: Path) -> TrainingArguments:
     import torch
     from transformers import TrainingArguments
 
     from harness_kd.selection import METRICS
 
-    plan, steps = prepared.plan, prepared.steps
+    plan = prepared.plan
     key, higher = METRICS.get(plan.select, (None, None))
     return TrainingArguments(
         output_dir=str(folder),
@@ -153,9 +160,9 @@ def _arguments(prepared: Prepared, folder: Path) -> TrainingArguments:
         load_best_model_at_end=prepared.dev is not None,
         metric_for_best_model=key,
         greater_is_better=higher,
-        save_steps=plan.checkpoint_steps or max(50, math.ceil(steps / 5)),
-        save_total_limit=2,  # the older one stays until the newer is complete
-        logging_steps=max(1, math.ceil(steps / 20)),
+        save_steps=plan.checkpoint_steps or checkpoint_steps(prepared.steps),
+        save_total_limit=None,  # the trainer deletes them once the newer is sealed
+        logging_steps=max(1, math.ceil(prepared.steps / 20)),
         report_to=_reporters(plan),
         run_name=Path(plan.output).name,
         disable_tqdm=False,

@@ -26,6 +26,7 @@ _ABOVE_ZERO = (
     "max_length",
     "max_prompt_length",
     "lora_alpha",
+    "peer_timeout",
 )
 _AT_LEAST_ZERO = (
     "kd_ratio",
@@ -127,6 +128,8 @@ class TrainPlan:
     """Reporting backends of transformers' Trainer, comma-separated: `REPORTERS`."""
     checkpoint_steps: int = 0
     """Optimizer steps between checkpoints; 0: five per run, at least 50 steps apart."""
+    peer_timeout: float = 600.0
+    """Seconds that a process of several waits at the start for the others."""
     seed: int = 10
     """Of data order and dropout."""
 
@@ -206,6 +209,7 @@ class TrainPlan:
             "soft_labels",
             "teacher_dtype",  # as resolved it is part of the labels' manifest
             "checkpoint_steps",
+            "peer_timeout",
             "report_to",
             "dev",
         )

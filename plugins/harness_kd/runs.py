@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.files import exclusive_lock, write_atomic
+from harness_kd.contents import Contents, changes, contents
+from harness_kd.processes import agreed, rank
 
 RUN_FILE = "run.json"
 
@@ -27,11 +28,25 @@ def is_finished(output: Path, identity: dict[str, Any]) -> bool:
         identity: What decides the weights, as plain data.
 
     Raises:
-        HarnessError: If the folder, or the unfinished run beside it, is another's; it names what differs.
+        HarnessError: If the folder, or the unfinished run beside it, is another's, naming what differs; or if the finished model's
+            files are no longer those that the run wrote.
     """
     for folder in (output, partial_folder(output)):
         _require_same(folder, identity)
-    return (output / RUN_FILE).exists()
+    if not (output / RUN_FILE).exists():
+        return False
+    record = json.loads((output / RUN_FILE).read_text("utf-8"))
+    written = record.get("files", {})  # a run from before there were hashes has none
+    HarnessError.raise_for(
+        [f"{output}: {change} since training finished" for change in changes(output, written)],
+        f"Put the file back, or delete {output} to train it again, or choose another --output.",
+    )
+    return True
+
+
+def model_contents(folder: Path) -> Contents:
+    """Sizes and hashes of a model's files: weights, configurations and tokenizer."""
+    return contents(folder, without=[RUN_FILE, "README.md"])  # a card may be written on
 
 
 def _require_same(folder: Path, identity: dict[str, Any]) -> None:
@@ -67,17 +82,19 @@ def _has_computed_nothing(folder: Path) -> bool:
 def open_run(output: Path, identity: dict[str, Any]) -> Iterator[Path]:
     """Give the folder of an unfinished run, made and named if it is new, to this process alone.
 
+    Of a distributed run, the first process holds the folder for all.
+
     Raises:
-        HarnessError: If another process is training into the same output.
+        HarnessError: If another run is training into the same output.
     """
     folder = partial_folder(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    if (
-        int(os.environ.get("RANK", "0")) > 0
-    ):  # the first process holds the folder for all of a distributed run
+    if rank() > 0:
+        agreed(lambda: None)  # that the first has it
         yield folder
         return
+    folder.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(folder / "lock", f"{output}: another process is training it"):
         if not (folder / RUN_FILE).exists() or _has_computed_nothing(folder):
             write_atomic(folder / RUN_FILE, json.dumps({"identity": identity}, indent=2) + "\n")
+        agreed(lambda: None)
         yield folder

@@ -25,8 +25,9 @@ from harness_kd.models import (
     vocabulary_size,
 )
 from harness_kd.plan import TrainPlan
+from harness_kd.processes import agreed, meet, peers_may_vanish, rank, together, world_size
 from harness_kd.rows import TextRow, load_rows
-from harness_kd.runs import RUN_FILE, is_finished, open_run, partial_folder
+from harness_kd.runs import RUN_FILE, is_finished, model_contents, open_run, partial_folder
 from harness_kd.soft_labels.manifest import FILE_NAME, Manifest
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ class Prepared:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of the run on one process."""
-        batches = math.ceil(len(self.data.examples) / self.plan.batch_size)
+        """Optimizer steps of the run, each over the micro-batches of all processes."""
+        batches = math.ceil(len(self.data.examples) / (self.plan.batch_size * world_size()))
         return math.ceil(math.ceil(batches / self.plan.accumulation) * self.plan.epochs)
 
     def identity(self) -> dict[str, Any]:
@@ -77,7 +78,7 @@ class Prepared:
             "data_sha256": self.data.fingerprint,
             "dev_sha256": None if self.dev is None else self.dev.fingerprint,
             "soft_labels_sha256": None if self.manifest is None else self.manifest.fingerprint,
-            "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+            "world_size": world_size(),
         }
 
 
@@ -175,20 +176,19 @@ def train(plan: TrainPlan) -> Path:
     Raises:
         HarnessError: For bad input, or an output folder that holds another run.
     """
-    from accelerate import PartialState  # type: ignore[import-untyped]
-
-    prepared = prepare(plan)
-    output = Path(plan.output).resolve()
-    identity = prepared.identity()
-    if is_finished(output, identity):
-        return output
-    labels = _labels(prepared)
-    with open_run(output, identity) as folder:
-        metrics = fit(prepared, labels, folder)
-        if int(os.environ.get("RANK", "0")) == 0:
-            publish(prepared, folder, output, identity, metrics)
-            shutil.rmtree(partial_folder(output))
-    PartialState().wait_for_everyone()
+    meet(plan.peer_timeout)
+    with together("training"), peers_may_vanish():
+        prepared = prepare(plan)
+        output = Path(plan.output).resolve()
+        identity = prepared.identity()
+        if agreed(lambda: is_finished(output, identity)):
+            return output
+        labels = _labels(prepared)
+        with open_run(output, identity) as folder:
+            metrics = fit(prepared, labels, folder)
+            if rank() == 0:
+                publish(prepared, folder, output, identity, metrics)
+                shutil.rmtree(partial_folder(output))
     return output
 
 
@@ -210,14 +210,12 @@ def capture_labels(prepared: Prepared) -> int:
         prepared.labelled.examples,
         folder,
         manifest,
-        rank=int(os.environ.get("RANK", "0")),
-        world_size=int(os.environ.get("WORLD_SIZE", "1")),
+        rank=rank(),
+        world_size=world_size(),
     )
 
 
 def _labels(prepared: Prepared) -> LabelSource | None:
-    from accelerate import PartialState
-
     from harness_kd.soft_labels.cache import SoftLabelCache
 
     if prepared.plan.online_teacher and prepared.teacher is not None and prepared.manifest is not None:
@@ -225,8 +223,8 @@ def _labels(prepared: Prepared) -> LabelSource | None:
 
         teacher = prepared.teacher.placed(dtype=prepared.manifest.teacher_dtype)
         return OnlineTeacher(teacher, prepared.manifest)
-    capture_labels(prepared)
-    PartialState().wait_for_everyone()
+    with together("capture of soft labels"):
+        capture_labels(prepared)
     if prepared.manifest is None or prepared.labels_folder is None:
         return None
     cache = SoftLabelCache(prepared.labels_folder, prepared.manifest)
@@ -266,7 +264,6 @@ def publish(
     prepared: Prepared, folder: Path, output: Path, identity: dict[str, Any], metrics: dict[str, Any]
 ) -> None:
     """Put the finished model in place, whole, with its card and its run file."""
-    record = {"identity": identity, "plan": prepared.plan.__dict__, "metrics": metrics}
     with replace_dir(output) as target:
         shutil.copytree(folder / "model", target, dirs_exist_ok=True, copy_function=_link)
         (target / "training_args.bin").unlink(missing_ok=True)  # a pickle, and of no use to anyone
@@ -276,6 +273,12 @@ def publish(
             shutil.copy(prepared.student.folder / "config.json", target)
         prepared.tokenizer.save_pretrained(target)
         write_atomic(target / "README.md", model_card(prepared.plan, identity, prepared.data, metrics))
+        record = {
+            "identity": identity,
+            "plan": prepared.plan.__dict__,
+            "metrics": metrics,
+            "files": model_contents(target),
+        }
         write_atomic(target / RUN_FILE, json.dumps(record, indent=2) + "\n")
         for file in target.iterdir():  # safetensors writes for its owner alone
             file.chmod(file.stat().st_mode | 0o044)

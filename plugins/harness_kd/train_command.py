@@ -98,6 +98,11 @@ def _add_optimizer_options(parser: ArgumentParser) -> None:
     add_option(parser, "select", "the last checkpoint, or the best epoch on --dev", choices=SELECTIONS)
     add_option(parser, "report_to", "wandb, tensorboard, trackio: the Trainer's reporting, comma-separated")
     add_option(parser, "checkpoint_steps", "steps between checkpoints; 0: five per run")
+    add_option(
+        parser,
+        "peer_timeout",
+        "of several processes: how long each waits at the start for the others, in seconds",
+    )
     add_option(parser, "seed", "of data order and dropout")
 
 

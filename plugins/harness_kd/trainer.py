@@ -21,16 +21,15 @@ from tqdm import tqdm
 from transformers import Trainer, TrainerCallback
 
 from harness.errors import HarnessError
-from harness.files import write_atomic
+from harness_kd.checkpoints import faults, rotate, seal
 from harness_kd.data import Example
 from harness_kd.packing import bins_of, packed
+from harness_kd.processes import agreed
 from harness_kd.soft_labels.online import LabelSource
 from harness_kd.states import padded
 
 _FULL = 1 << 20
 """Free bytes at which a disk counts as full."""
-COMPLETE = "complete"
-"""Marker file, written last: a checkpoint without it was cut short and is never resumed from."""
 
 
 class ExampleDataset(Dataset[Example]):
@@ -220,8 +219,20 @@ class DistillationTrainer(Trainer):
             if shutil.disk_usage(output).free > _FULL:
                 raise
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(output)) from error
+        self.accelerator.wait_for_everyone()  # each process writes files of its own
         if self.args.should_save:
-            write_atomic(output / f"checkpoint-{self.state.global_step}" / COMPLETE, "")
+            seal(output / f"checkpoint-{self.state.global_step}")
+            best = self.state.best_global_step
+            rotate(output, best=f"checkpoint-{best}" if best else None)
+
+    def _load_best_model(self) -> None:
+        path = Path(str(self.state.best_model_checkpoint))
+        problems = agreed(lambda: faults(path))
+        HarnessError.raise_for(
+            [f"{path}, the best checkpoint: {problem}" for problem in problems],
+            f"Delete {path.parent} and run the same command again: that epoch has to be trained anew.",
+        )
+        super()._load_best_model()
 
 
 class StepProgress(TrainerCallback):
@@ -254,12 +265,10 @@ class StepProgress(TrainerCallback):
             self._bar.close()
 
 
-def last_complete_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end; those cut short are deleted."""
-    found = []
-    for checkpoint in folder.glob("checkpoint-*"):
-        if (checkpoint / COMPLETE).exists():
-            found.append(checkpoint)
-        else:
-            shutil.rmtree(checkpoint, ignore_errors=True)
-    return max(found, key=lambda path: int(path.name.partition("-")[2]), default=None)
+class BestInPlace(TrainerCallback):
+    """Finds the best checkpoint beside the others: the state holds its old path, and the Trainer would go on without one."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Name it anew."""
+        if state.best_global_step:
+            state.best_model_checkpoint = str(Path(args.output_dir) / f"checkpoint-{state.best_global_step}")
