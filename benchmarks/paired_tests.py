@@ -1,112 +1,203 @@
-"""False positives, coverage and power of everything that `harness compare` prints, by simulation.
+"""False positives, coverage and power of everything that `harness compare` and a board's ranks say, by simulation.
 
-Two systems answer the same n documents, whose difficulty they share. Under the null their scores come from one distribution; under
-an effect the candidate's are shifted. Each number is a share of repeats; shares of 0.05 and 0.95 have a standard error of 0.009
-at 600 repeats.
+Two systems answer the same n documents, whose difficulty they share. Under the null their scores come from one distribution, or,
+for "unlike noise", from two of one mean, of which one is skewed; under an effect the candidate's are shifted. Each number is
+a share of repeats; shares of 0.05 and 0.95 have a standard error of 0.005 at 2,000 repeats.
 
-    python benchmarks/paired_tests.py [--repeats 600]
+    python benchmarks/paired_tests.py [--repeats 2000] [--only WORD]
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tqdm import tqdm
 
-from harness.stats import compare_means, compare_rates, compare_statistics, holm
+from harness.metrics.chrf import f_scores
+from harness.stats import (
+    Difference,
+    compare_means,
+    compare_rates,
+    compare_statistics,
+    holm,
+    pairwise_p_values,
+)
 from harness.stats.matched import adjusted_mean, matched_mean, matched_pairs
 
-RESAMPLES = 1000
+Pair = tuple[np.ndarray, np.ndarray]
+SIZES = (5, 8, 10, 16, 20, 30, 50, 200, 1000)
+PILOT = 100_000
+"""Documents from which true differences and the size of a detectable one are taken."""
 
 
-def rates(generator: np.random.Generator, n: int, effect: float) -> tuple[np.ndarray, np.ndarray]:
+def rates(generator: np.random.Generator, n: int, effect: float) -> Pair:
     """0 or 1 for each document, around 0.5, so that no chance leaves 0..1 under the effects of this benchmark."""
     chance = 0.5 + generator.uniform(-0.15, 0.15, n)
-    return (generator.random(n) < chance).astype(float), (generator.random(n) < chance + effect).astype(float)
+    shifted = np.clip(chance + effect, 0, 1)
+    return (generator.random(n) < chance).astype(float), (generator.random(n) < shifted).astype(float)
 
 
-def means(generator: np.random.Generator, n: int, effect: float) -> tuple[np.ndarray, np.ndarray]:
+def means(generator: np.random.Generator, n: int, effect: float) -> Pair:
     """Like ROUGE-L: skewed, with a common part."""
     difficulty = generator.beta(2, 5, n)
     return difficulty + generator.normal(0, 0.1, n), difficulty + effect + generator.normal(0, 0.1, n)
 
 
-def corpora(generator: np.random.Generator, n: int, effect: float) -> tuple[np.ndarray, np.ndarray]:
-    """Counts [matches, total] of documents of unequal length, whose ratio of sums is the score."""
-    totals = generator.integers(20, 200, n)
-    chance = np.clip(generator.normal(0.5, 0.1, n), 0.05, 0.9)
-    tables = [
-        np.column_stack([generator.binomial(totals, chance + shift), totals]) for shift in (0.0, effect)
-    ]
-    return tables[0].astype(float), tables[1].astype(float)
+def unlike(generator: np.random.Generator, n: int, effect: float) -> Pair:
+    """The baseline is steady; the candidate is mostly a little worse and sometimes much better."""
+    difficulty = generator.beta(2, 5, n)
+    noise = generator.exponential(0.1, n) - 0.1
+    return difficulty + generator.normal(0, 0.03, n), difficulty + effect + noise
 
 
-def ratio(sums: np.ndarray) -> np.ndarray:
-    """Score of summed counts."""
-    return sums[:, 0] / sums[:, 1]
+def ties(generator: np.random.Generator, n: int, effect: float) -> Pair:
+    """Scores of 0 to 3 thirds; on four documents of five the two write the same."""
+    first, second = generator.integers(0, 4, (2, n)) / 3
+    same = generator.random(n) < 0.8
+    better = generator.random(n) < effect * 3 / 0.5  # a third more on half of these, on average
+    return first, np.where(same, first, second) + np.where(better & (generator.random(n) < 0.5), 1 / 3, 0)
 
 
-def _compare(kind: str, pair: tuple[np.ndarray, np.ndarray], seed: int):
-    if kind == "rate, McNemar":
-        return compare_rates(*pair)
-    if kind == "mean, bootstrap":
-        return compare_means(*pair, n_resamples=RESAMPLES, seed=seed)
-    return compare_statistics(*pair, ratio, n_resamples=RESAMPLES, seed=seed)
+def rare(generator: np.random.Generator, n: int, effect: float) -> Pair:
+    """On 98 documents of 100 the two write the same; `effect` moves the others."""
+    score = generator.beta(2, 5, n)
+    moved = generator.random(n) < 0.02
+    return score, score + moved * (effect / 0.02 + generator.normal(0, 0.1, n))
 
 
-MAKERS = {"rate, McNemar": rates, "mean, bootstrap": means, "corpus, bootstrap": corpora}
+def corpora(generator: np.random.Generator, n: int, effect: float) -> Pair:
+    """Counts behind chrF [n, 18] for texts of unequal length, with fewer matches in higher orders."""
+    reference = generator.integers(60, 400, n)
+    skill = np.clip(generator.normal(0.6, 0.1, n), 0.1, 0.9)
+
+    def table(shift: float) -> np.ndarray:
+        response = np.maximum((reference * generator.normal(1, 0.15, n)).astype(int), 20)
+        own = np.clip(skill + shift + generator.normal(0, 0.05, n), 0.02, 0.98)
+        columns = []
+        for order in range(1, 7):
+            ours, theirs = response - order + 1, reference - order + 1
+            columns += [ours, theirs, generator.binomial(np.minimum(ours, theirs), own**order)]
+        return np.column_stack(columns).astype(float)
+
+    return table(0.0), table(effect)
 
 
-def paired(repeats: int) -> None:
-    """False-positive rate, coverage of the difference's interval, and power at the difference called detectable."""
-    print("| test | n | false positives at 0.05 | coverage of 95% | power at the detectable difference |")
-    print("|---|---:|---:|---:|---:|")
-    for kind, make in MAKERS.items():
-        for n in (50, 200, 1000):
-            generator = np.random.default_rng(1)
-            # the size of a detectable effect, from one large sample under the null
-            pilot = _compare(kind, make(generator, 20_000, 0.0), 0)
-            effect = pilot.detectable() * (20_000 / n) ** 0.5
-            truth = (
-                _compare(kind, make(generator, 400_000, effect), 0).delta
-                if kind != "mean, bootstrap"
-                else effect
-            )
-            wrong = covered = found = 0
-            for seed in tqdm(range(repeats), desc=f"{kind}, n = {n}", leave=False):
-                null = _compare(kind, make(generator, n, 0.0), seed)
-                wrong += null.p_value <= 0.05
-                covered += 0.0 in null.interval
-                shifted = _compare(kind, make(generator, n, effect), seed)
-                found += shifted.p_value <= 0.05
-                covered += truth in shifted.interval
-            print(
-                f"| {kind} | {n} | {wrong / repeats:.3f} | {covered / (2 * repeats):.3f} | {found / repeats:.3f} |"
-            )
+def chrf(sums: np.ndarray) -> np.ndarray:
+    """ChrF2 of summed counts."""
+    return f_scores(sums, beta=2, effective_order=True)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of score and how its differences are tested."""
+
+    name: str
+    make: Callable[[np.random.Generator, int, float], Pair]
+    compare: Callable[..., Difference]
+    unit: float
+    """Effect that `make` takes for a difference of 1, to begin with."""
+
+
+KINDS = (
+    Kind("rate", rates, compare_rates, 1.0),
+    Kind("mean, like ROUGE-L", means, compare_means, 1.0),
+    Kind("mean, unlike noise", unlike, compare_means, 1.0),
+    Kind("mean, thirds, 4 of 5 tied", ties, compare_means, 1.0),
+    Kind("mean, 49 of 50 tied", rare, compare_means, 1.0),
+    Kind("corpus, chrF", corpora, lambda a, b: compare_statistics(a, b, chrf), 0.01),
+)
+
+
+def shift_for(kind: Kind, n: int, pilot: Difference) -> tuple[float, float, float | None]:
+    """The effect whose true difference is the one called detectable at n, that difference, and the true d_z."""
+    at_n = replace(pilot, n=n, standard_error=(pilot.standard_error or 0.0) * (pilot.n / n) ** 0.5)
+    wanted = at_n.detectable()
+    if wanted is None:
+        return 0.0, 0.0, 0.0
+    effect = wanted * kind.unit
+    for _ in range(3):  # the score need not be linear in the effect
+        found = kind.compare(*kind.make(np.random.default_rng(0), PILOT, effect))
+        effect *= wanted / found.delta
+    found = kind.compare(*kind.make(np.random.default_rng(0), 4 * PILOT, effect))
+    return effect, found.delta, found.effect_size
+
+
+def paired(repeats: int, only: str) -> None:
+    """False-positive rate, coverage of both intervals, and power at the difference called detectable."""
+    print("| score | n | tests | false positives at 0.05 | at 0.005 | coverage | of d_z | power |")
+    print("|---|---:|---|---:|---:|---:|---:|---:|")
+    for kind in KINDS:
+        if only not in kind.name:
+            continue
+        pilot = kind.compare(*kind.make(np.random.default_rng(0), PILOT, 0.0))
+        for n in SIZES:
+            print(_row(kind, n, repeats, pilot), flush=True)
+
+
+def _row(kind: Kind, n: int, repeats: int, pilot: Difference) -> str:
+    generator = np.random.default_rng(n)
+    effect, truth, size = shift_for(kind, n, pilot)
+    wrong, far, power = [], [], []
+    covered: list[bool] = []
+    sizes: list[bool] = []
+    names = set()
+    for _ in tqdm(range(repeats), desc=f"{kind.name}, n = {n}", leave=False):
+        null = kind.compare(*kind.make(generator, n, 0.0))
+        wrong.append(null.p_value <= 0.05)
+        far.append(null.p_value <= 0.005)
+        names.add(null.test)
+        found = kind.compare(*kind.make(generator, n, effect)) if effect else null
+        power.append(found.p_value <= 0.05)
+        for difference, true, d_z in ((null, 0.0, 0.0), (found, truth, size)):
+            if difference.interval is not None:
+                covered.append(true in difference.interval)
+            if difference.effect_interval is not None and d_z is not None:
+                sizes.append(d_z in difference.effect_interval)
+    shares = [f"{np.mean(wrong):.3f}", f"{np.mean(far):.4f}"]
+    shares += [f"{np.mean(column):.3f}" if column else "" for column in (covered, sizes)]
+    shares.append(f"{np.mean(power):.3f}" if effect else "none can be found")
+    return f"| {kind.name} | {n} | {', '.join(sorted(names))} | {' | '.join(shares)} |"
 
 
 def family(repeats: int) -> None:
     """Share of comparisons of 6 scores without any true difference in which some score is called different."""
-    generator = np.random.default_rng(2)
-    plain = corrected = 0
-    for seed in tqdm(range(repeats), desc="family", leave=False):
-        found = [
-            _compare(
-                "mean, bootstrap" if i % 2 else "rate, McNemar",
-                (means if i % 2 else rates)(generator, 200, 0.0),
-                seed,
-            )
-            for i in range(6)
-        ]
-        p_values = [difference.p_value for difference in found]
-        plain += min(p_values) <= 0.05
-        corrected += min(holm(p_values)) <= 0.05
-    print(
-        f"\nSix scores, none different: some called different without correction {plain / repeats:.3f}, ",
-        end="",
-    )
-    print(f"after Holm {corrected / repeats:.3f}.")
+    for n in (20, 200):
+        generator = np.random.default_rng(2)
+        plain = corrected = 0
+        for _ in tqdm(range(repeats), desc="family", leave=False):
+            p_values = [
+                (compare_means if i % 2 else compare_rates)(
+                    *(means if i % 2 else rates)(generator, n, 0.0)
+                ).p_value
+                for i in range(6)
+            ]
+            plain += min(p_values) <= 0.05
+            corrected += min(holm(p_values)) <= 0.05
+        print(
+            f"Six scores, none different, n = {n}: some called different without correction "
+            f"{plain / repeats:.3f}, after Holm {corrected / repeats:.3f}."
+        )
+
+
+def ranks(repeats: int) -> None:
+    """Share of boards of 10 equal models on which some two get different ranks."""
+    above = np.triu_indices(10, 1)
+    for n in (20, 50, 200, 1000):
+        generator = np.random.default_rng(4)
+        wrong = np.zeros(2)
+        for _ in tqdm(range(repeats), desc="ranks", leave=False):
+            difficulty = generator.beta(2, 5, n)
+            scores = difficulty + generator.normal(0, 0.1, (10, n))
+            successes = (generator.random((10, n)) < difficulty).astype(float)
+            for i, (values, is_rate) in enumerate(((scores, False), (successes, True))):
+                wrong[i] += min(holm(pairwise_p_values(values, rates=is_rate)[above])) <= 0.05
+        by_mean, by_rate = wrong / repeats
+        print(
+            f"Ten equal models, n = {n}: ranks that differ by a mean {by_mean:.3f}, by a rate {by_rate:.3f}."
+        )
 
 
 def matched(repeats: int) -> None:
@@ -118,24 +209,18 @@ def matched(repeats: int) -> None:
         style = generator.normal([0.2, -0.1], [0.4, 0.2], (n, 2))
         noise = (generator.exponential(0.2, n) - 0.2) * (1 + np.abs(style[:, 0]))
         difference = style @ [0.3, 0.1] + noise
-        adjusted = adjusted_mean(difference, style, n_resamples=RESAMPLES, seed=seed)
+        adjusted = adjusted_mean(difference, style, n_resamples=1000, seed=seed)
         alike = matched_pairs(base, base + style)
-        pairs = matched_mean(difference, alike, n_resamples=RESAMPLES, seed=seed)
-        plain = compare_means(np.zeros(n), difference, n_resamples=RESAMPLES, seed=seed)
-        assert adjusted is not None
-        shares += [
-            0.0 in plain.interval,
-            0.0 in adjusted.interval,
-            pairs is not None,
-            pairs is not None and 0.0 in pairs.interval,
-        ]
-    plain_share, adjusted_share, kept, pair_share = shares / repeats
-    print("\nEqual but for length (n = 600), intervals that hold 0: ", end="")
+        pairs = matched_mean(difference, alike, n_resamples=1000, seed=seed)
+        plain = compare_means(np.zeros(n), difference)
+        intervals = [plain.interval, adjusted and adjusted.interval, pairs and pairs.interval]
+        shares += [*(found is not None and 0.0 in found for found in intervals), pairs is not None]
+    plain_share, adjusted_share, pair_share, kept = shares / repeats
     print(
-        f"plain {plain_share:.3f}, at equal style {adjusted_share:.3f}, like pairs {pair_share / max(kept, 1e-9):.3f} ",
-        end="",
+        f"Equal but for length, n = {n}, intervals that hold 0: plain {plain_share:.3f}, "
+        f"at equal style {adjusted_share:.3f}, like pairs {pair_share / max(kept, 1e-9):.3f} "
+        f"(enough pairs in {kept:.3f})."
     )
-    print(f"(enough pairs in {kept:.3f}).")
 
 
 def main() -> None:
@@ -143,11 +228,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=600)
-    repeats = parser.parse_args().repeats
-    paired(repeats)
-    family(repeats)
-    matched(repeats)
+    parser.add_argument("--repeats", type=int, default=2000)
+    parser.add_argument(
+        "--only", default="", help="rows of the first table whose name holds this word, alone"
+    )
+    arguments = parser.parse_args()
+    paired(arguments.repeats, arguments.only)
+    if not arguments.only:
+        print()
+        family(arguments.repeats)
+        ranks(arguments.repeats)
+        matched(arguments.repeats)
 
 
 if __name__ == "__main__":

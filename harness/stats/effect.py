@@ -14,24 +14,24 @@ import numpy as np
 
 from harness.stats.bootstrap import Interval
 from harness.stats.student import t_quantile
-from harness.stats.ties import FloatArray, varies
+from harness.stats.ties import FloatArray, size_of, varies
+
+FEWEST_DIFFERING = 10
+"""Below this, skewness and kurtosis are guesses, and the interval holds the truth too rarely (docs/statistics.md)."""
 
 
-def effect_size(
-    difference: FloatArray, scale: float, *, confidence: float
-) -> tuple[float | None, Interval | None]:
+def effect_size(difference: FloatArray, *, confidence: float) -> tuple[float | None, Interval | None]:
     """Return d_z and its interval.
 
     Args:
-        difference: Candidate minus baseline, shape [n].
-        scale: Size of the scores, beside which rounding noise is told.
+        difference: Candidate minus baseline, shape [n]; rounding noise must be 0.0 in it.
         confidence: Nominal coverage of the interval.
 
     Returns:
-        None and None where nothing varies; no interval where the estimated variance of d_z vanishes.
+        None and None where nothing varies; no interval where fewer than `FEWEST_DIFFERING` differ, or where its variance vanishes.
     """
     n = len(difference)
-    if n < 2 or not varies(difference, scale):
+    if n < 2 or not varies(difference, size_of(difference)):
         return None, None
     centred = difference - difference.mean()
     square = float((centred**2).mean())
@@ -39,7 +39,7 @@ def effect_size(
     skewness = float((centred**3).mean()) / square**1.5
     excess = float((centred**4).mean()) / square**2 - 3
     variance = (1 - d * skewness + d * d * (excess + 2) / 4) / n
-    if variance <= 1e-9 / n:
+    if variance <= 1e-9 / n or np.count_nonzero(difference) < FEWEST_DIFFERING:
         return d, None
     half = t_quantile((1 + confidence) / 2, n) * float(np.sqrt(variance))
     return d, Interval(d - half, d + half)

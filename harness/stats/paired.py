@@ -23,7 +23,7 @@ import numpy as np
 from harness.stats.bootstrap import Interval, ScoreFunction
 from harness.stats.effect import effect_size
 from harness.stats.jackknife import pseudo_values
-from harness.stats.mcnemar import mcnemar
+from harness.stats.mcnemar import detectable_rate, mcnemar
 from harness.stats.permutation import EXACT_SIGNS, EXACT_SWAPS, N_DRAWS
 from harness.stats.rows import (
     FEWEST_FOR_T,
@@ -59,6 +59,8 @@ class Difference:
     """Name of the test, as printed."""
     n: int
     """Documents that both systems answered."""
+    differing: int
+    """Documents on which they differ, which are all that a test can go by."""
     standard_error: float | None
     """Standard error of `delta`; None where `interval` is."""
     effect_size: float | None
@@ -80,25 +82,29 @@ class Difference:
     def detectable(self, *, alpha: float = 0.05, power: float = 0.8) -> float | None:
         """Return the smallest true |delta| that a two-sided test finds with probability `power` at this n.
 
-        (q_{1 - alpha / 2} + q_power) times the standard error, with quantiles q of the normal for rates and of Student's t else.
+        Of a rate from the exact power of McNemar's test, with as many discordant documents as were found. Otherwise
+        (q_{1 - alpha / 2} + q_power) times the standard error, with quantiles q of Student's t: where most documents tie, the
+        permutation test finds such a difference less often (docs/statistics.md).
 
         Returns:
-            None where the standard error is unknown, or no outcome of this test at this n has p <= alpha.
+            None where the standard error is unknown, or where no outcome of the test over as many differing documents has
+            p <= alpha.
         """
-        if self.standard_error is None or self._smallest_p() > alpha:
+        if self.standard_error is None:
             return None
         if self.test == MCNEMAR:
-            quantiles = _NORMAL.inv_cdf(1 - alpha / 2) + _NORMAL.inv_cdf(power)
-        else:
-            quantiles = t_quantile(1 - alpha / 2, self.n) + t_quantile(power, self.n)
-        return quantiles * self.standard_error
+            discordant = (self.differing + 2) / (self.n + 2)
+            return detectable_rate(self.n, discordant, alpha=alpha, power=power)
+        if self._smallest_p() > alpha:
+            return None
+        return (t_quantile(1 - alpha / 2, self.n) + t_quantile(power, self.n)) * self.standard_error
 
     def _smallest_p(self) -> float:
-        """What the test can give at most extreme, if all documents differ in one direction."""
-        if self.test != MCNEMAR and self.n >= FEWEST_FOR_T:
+        """What the test gives if all documents that differ do so in one direction."""
+        if self.differing >= FEWEST_FOR_T:
             return 0.0
-        exact = {MCNEMAR: self.n, SWAP: EXACT_SWAPS, SWAP_EXACT: EXACT_SWAPS}.get(self.test, EXACT_SIGNS)
-        return 2.0 ** (1 - self.n) if self.n <= exact else 1 / (1 + N_DRAWS)
+        is_exact = self.test in (SIGN_FLIP_EXACT, SWAP_EXACT)
+        return 2.0 ** (1 - self.differing) if is_exact else 1 / (1 + N_DRAWS)
 
 
 def compare_rates(
@@ -124,7 +130,7 @@ def compare_rates(
     gained, lost = (wins + 1) / (n + 2), (losses + 1) / (n + 2)
     error = ((gained + lost - (gained - lost) ** 2) / (n + 2)) ** 0.5
     half = _NORMAL.inv_cdf((1 + confidence) / 2) * error
-    effect, effect_interval = effect_size(after - before, 1.0, confidence=confidence)
+    effect, effect_interval = effect_size(after - before, confidence=confidence)
     return Difference(
         baseline=float(before.mean()),
         candidate=float(after.mean()),
@@ -133,6 +139,7 @@ def compare_rates(
         mid_p=mid,
         test=MCNEMAR,
         n=n,
+        differing=wins + losses,
         standard_error=error,
         effect_size=effect,
         effect_interval=effect_interval,
@@ -162,12 +169,14 @@ def compare_means(
     before, after = _pair(baseline, candidate)
     scale = size_of(before, after)
     difference = differences(before, after)
-    moved = difference[difference != 0]
+    differing = int(np.count_nonzero(difference))
     error = _standard_error(difference, scale)
-    test = _test_of(len(moved), SIGN_FLIP, SIGN_FLIP_EXACT, EXACT_SIGNS)
+    test = _test_of(differing, SIGN_FLIP, SIGN_FLIP_EXACT, EXACT_SIGNS)
     if test == PAIRED_T and error is None:
         test = SIGN_FLIP_EXACT
-    effect, effect_interval = effect_size(difference, scale, confidence=confidence)
+    effect, effect_interval = (
+        (None, None) if error is None else effect_size(difference, confidence=confidence)
+    )
     score_before, score_after = float(before.mean()), float(after.mean())
     return Difference(
         baseline=score_before,
@@ -176,6 +185,7 @@ def compare_means(
         p_value=float(mean_p_values(difference[None, :], np.array([scale]), seed=seed)[0]),
         test=test,
         n=len(before),
+        differing=differing,
         standard_error=error,
         effect_size=effect,
         effect_interval=effect_interval,
@@ -213,9 +223,9 @@ def compare_statistics(
         raise ValueError("statistics hold a value that is not finite: leave failed samples out")
     values = pseudo_values(before, fn), pseudo_values(after, fn)
     scores = fn(np.stack([before.sum(axis=0), after.sum(axis=0)]))
-    differ = differing_rows(before, after)
-    error = _standard_error(values[1] - values[0], size_of(*values)) if differ.any() else None
-    test = _test_of(int(differ.sum()), SWAP, SWAP_EXACT, EXACT_SWAPS)
+    differing = int(differing_rows(before, after).sum())
+    error = _standard_error(values[1] - values[0], size_of(*values)) if differing else None
+    test = _test_of(differing, SWAP, SWAP_EXACT, EXACT_SWAPS)
     return Difference(
         baseline=float(scores[0]),
         candidate=float(scores[1]),
@@ -223,16 +233,17 @@ def compare_statistics(
         p_value=statistics_p_value(before, after, values, fn, seed=seed),
         test=test,
         n=len(before),
+        differing=differing,
         standard_error=error,
         effect_size=None,
         effect_interval=None,
     )
 
 
-def _test_of(moved: int, drawn: str, exact: str, most_exact: int) -> str:
-    if moved >= FEWEST_FOR_T:
+def _test_of(differing: int, drawn: str, exact: str, most_exact: int) -> str:
+    if differing >= FEWEST_FOR_T:
         return PAIRED_T
-    return exact if moved <= most_exact else drawn
+    return exact if differing <= most_exact else drawn
 
 
 def _standard_error(difference: FloatArray, scale: float) -> float | None:
