@@ -28,10 +28,10 @@ import torch
 from memory import PeakMemory
 from transformers import T5Config, T5ForTokenClassification
 
-from harness.judges.base import Identity, Judge, placed
+from harness.judges.base import Identity, Judge, score_all
 from harness.judges.calibration import Calibration
 from harness.judges.hhem21 import PARAMETERS, build
-from harness.judges.scoring import score_all
+from harness.models.device import placed
 
 LOG_WORDS_MEAN, LOG_WORDS_SPREAD = 6.505, 0.466
 """Of REALSumm's 100 CNN/DailyMail articles."""
@@ -81,7 +81,7 @@ class Model:
         """See `harness.judges.base.Backbone`."""
         return self._model(input_ids=ids, attention_mask=mask).logits[:, 0].float().softmax(-1)[:, 1]
 
-    def place(self, device: str, dtype: torch.dtype) -> None:
+    def place(self, device: torch.device, dtype: torch.dtype) -> None:
         """See `harness.judges.base.Backbone`."""
         if not self._placed:
             self._model, self._placed = placed(self._model, device, dtype), True
@@ -104,7 +104,7 @@ def main() -> None:
         identity=identity,
         backbone=model,
         calibration=Calibration(),
-        device=arguments.device,
+        device=torch.device(arguments.device),
         dtype=arguments.dtype,
     )
     plain = model.plain.to(arguments.device, getattr(torch, arguments.dtype))

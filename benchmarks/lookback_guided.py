@@ -24,10 +24,10 @@ from make_lookback_classifier import SEED, model_path
 
 from harness import newsworld
 from harness.lookback.classifier import shipped_for
-from harness.lookback.encoding import LanguageModel, context_tokens
+from harness.lookback.encoding import context_tokens
 from harness.lookback.guided import Guidance, ends_with, guided, text_of
-from harness.lookback.local import load_model
 from harness.lookback.newsworld import MAX_NEW_TOKENS, responses
+from harness.models.load import LanguageModel, load_language_model
 from harness.newsworld.oracle import judge
 from harness.stats.bootstrap import bootstrap_interval
 
@@ -53,7 +53,7 @@ def main() -> None:
         "|---|---|---|---|---|---|"
     )
     for name in arguments.models:
-        lm = load_model(str(model_path(name, arguments.students)), device="cpu", batch_size=64)
+        lm = load_language_model(str(model_path(name, arguments.students)), device="cpu", batch_size=64)
         found, seconds = {}, {}
         for method in ("greedy", *METHODS):
             started = time.process_time()

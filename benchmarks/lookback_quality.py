@@ -28,11 +28,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 from make_lookback_classifier import SEED, model_path
 
 from harness.lookback.classifier import shipped_for
-from harness.lookback.encoding import LanguageModel
 from harness.lookback.fit import Example, auroc, read_examples
-from harness.lookback.local import load_model
 from harness.lookback.newsworld import oracle_rows
 from harness.lookback.windows import features, sliding, window_labels
+from harness.models.load import LanguageModel, load_language_model
 
 MODELS = ("teacher", "student-sft", "student-kd", "student")
 METHODS = ("lookback lens", "mean ratio", "entropy", "probability", "length")
@@ -55,7 +54,7 @@ def main() -> None:
         f"| model | responses | windows (factual) | of | {' | '.join(METHODS)} |\n|---|---|---|---|{'---|' * len(METHODS)}"
     )
     for name in MODELS:
-        lm = load_model(str(model_path(name, arguments.students)), device="cpu", batch_size=64)
+        lm = load_language_model(str(model_path(name, arguments.students)), device="cpu", batch_size=64)
         for how, temperature in (("greedy", 0.0), ("sampled", 1.0)):
             rows = oracle_rows(lm, "test", arguments.articles, temperatures=(temperature,), seed=SEED)
             measure(name, how, lm, read_examples(lm, rows))

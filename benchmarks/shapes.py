@@ -46,7 +46,7 @@ def random_manifest(vocabulary: int, **fields: Any) -> Manifest:
     stated: dict[str, Any] = dict(
         teacher="random",
         teacher_revision="local",
-        weights_sha256="0" * 64,
+        teacher_sha256="0" * 64,
         vocabulary_sha256="0" * 64,
         vocabulary_size=vocabulary,
         temperatures=(1.0, 1.5, 2.0, 4.0),

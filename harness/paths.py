@@ -1,7 +1,8 @@
-"""Where the project's data folders are, in a wheel, an editable install and a plain checkout alike."""
+"""Where the project's data folders are, in a wheel, an editable install and a plain checkout alike; and the user's cache."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -19,3 +20,14 @@ def tasks_dir() -> Path:
         if folder.is_dir():
             return folder
     raise FileNotFoundError(f"no task folder beside {package}: install faithfulness-harness again")
+
+
+def cache_dir() -> Path:
+    """Where passed self-tests and hashes of large files are remembered; nothing is lost when it is deleted.
+
+    ``HARNESS_CACHE_DIR``, else ``faithfulness-harness`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
+    """
+    if own := os.environ.get("HARNESS_CACHE_DIR"):
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "faithfulness-harness"

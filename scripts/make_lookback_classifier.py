@@ -22,8 +22,8 @@ from harness_kd.train import train
 
 from harness.lookback.classifier import CLASSIFIERS
 from harness.lookback.fit import Example, evaluate, fit, read_examples
-from harness.lookback.local import load_model
 from harness.lookback.newsworld import oracle_rows
+from harness.models.load import load_language_model
 from harness.newsworld import models
 
 TEMPERATURES = (0.0, 0.7, 1.0)
@@ -56,7 +56,7 @@ def model_path(name: str, output: Path) -> Path:
 
 def examples(name: str, output: Path, split: str, n: int) -> list[Example]:
     """What a model says about articles of a split, labelled by the oracle and read by the model itself."""
-    lm = load_model(str(model_path(name, output)), device="cpu", batch_size=64)
+    lm = load_language_model(str(model_path(name, output)), device="cpu", batch_size=64)
     return read_examples(lm, oracle_rows(lm, split, n, temperatures=TEMPERATURES, seed=SEED))
 
 
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
         found = [
             e for name in made.readers for e in examples(name, arguments.output, "train", arguments.articles)
         ]
-        lm = load_model(str(model_path(made.readers[0], arguments.output)), device="cpu")
+        lm = load_language_model(str(model_path(made.readers[0], arguments.output)), device="cpu")
         info = {
             "made_by": "scripts/make_lookback_classifier.py",
             "models": list(made.readers),

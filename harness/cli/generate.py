@@ -11,7 +11,7 @@ from harness.plugins import Command
 
 if TYPE_CHECKING:
     from harness.generation import Answer, Decoding
-    from harness.lookback.encoding import LanguageModel
+    from harness.models.load import LanguageModel
 
 _SOURCES = ("source", "context", "article", "document", "text", "dialogue")
 
@@ -79,7 +79,7 @@ def _run(arguments: Namespace) -> int:
         seed=arguments.seed,
         stop=tuple(text.replace("\\n", "\n") for text in arguments.stop),
     )
-    lm, weights = _model(arguments)
+    lm, model = _model(arguments)
     ids = [lm.encode(prompt) for prompt in prompts]
     _check_lengths(ids, lm.max_length, decoding.max_new_tokens)
     answer, how = _answer(arguments, lm, decoding, prompts, sources)
@@ -89,7 +89,7 @@ def _run(arguments: Namespace) -> int:
     if arguments.dry_run:
         return 0
     work = arguments.output.parent / f".{arguments.output.name}.parts"
-    made_by = {"weights": weights, "how": how, "batch_size": arguments.batch_size}
+    made_by = {"model": model, "how": how, "batch_size": arguments.batch_size}
     found = respond(
         lm.tokenizer, ids, answer, decoding, work=work, made_by=made_by, batch_size=arguments.batch_size
     )
@@ -146,16 +146,16 @@ def _read(arguments: Namespace) -> tuple[list[dict[str, Any]], list[str], list[s
 
 
 def _model(arguments: Namespace) -> tuple[LanguageModel, str]:
-    from harness.lookback.local import load_model
+    """The model, and its identity."""
+    from harness.files import canonical_json
+    from harness.models.load import load_language_model
+    from harness.models.source import ModelSource
     from harness.quiet import hide_loading_bars
-    from harness.records.provenance import model_identity
 
     hide_loading_bars()
-    lm = load_model(
-        arguments.model, device=arguments.device, dtype=arguments.dtype, revision=arguments.revision
-    )
-    commit = getattr(lm.model.config, "_commit_hash", None)
-    return lm, repr(sorted(model_identity(arguments.model, commit).items()))
+    source = ModelSource.find(arguments.model, revision=arguments.revision)
+    lm = load_language_model(source, device=arguments.device, dtype=arguments.dtype)
+    return lm, canonical_json(source.identity)
 
 
 def _check_lengths(ids: list[list[int]], longest: int, new: int) -> None:

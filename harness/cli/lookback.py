@@ -88,8 +88,8 @@ def _run(arguments: Namespace) -> int:
 def _fit(arguments: Namespace) -> int:
     from harness.files import sha256_file
     from harness.lookback.fit import evaluate, fit, read_examples, split, table
-    from harness.lookback.local import load_model
     from harness.lookback.rows import TEMPLATE, read_rows
+    from harness.models.load import load_language_model
     from harness.quiet import hide_loading_bars
 
     _check_suffix(arguments.output)
@@ -104,7 +104,7 @@ def _fit(arguments: Namespace) -> int:
             rows[part] = read_rows(path, labeller, template)
     if "test" not in rows:
         rows["train"], rows["test"] = split(rows["train"], 0.2)
-    lm = load_model(
+    lm = load_language_model(
         arguments.model,
         device=arguments.device,
         dtype=arguments.dtype,

@@ -6,11 +6,16 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from harness.errors import HarnessError
+from tqdm import tqdm
+
 from harness.judges.calibration import Calibration
-from harness.judges.scoring import score_all
+from harness.models.batches import batches
+from harness.models.device import choose_dtype
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +25,10 @@ Pair = tuple[str, str]
 THRESHOLD = 0.5
 """A score of at least this is a verdict of consistent, as Vectara's leaderboard has it."""
 
-DTYPES = ("float32", "bfloat16", "float16")
+CPU_BATCH_TOKENS = 512
+"""Small: a processor gains nothing from larger batches, and padding costs it (benchmarks/judge_scoring.py)."""
+BATCH_TOKENS = 32_768
+"""On an accelerator."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ class Backbone(Protocol):
     def probabilities(self, ids: Any, mask: Any) -> Any:
         """Probability of consistent, float32 [B], from ids and mask, int64 [B, T]."""
 
-    def place(self, device: str, dtype: Any) -> None:
+    def place(self, device: torch.device, dtype: torch.dtype) -> None:
         """Move the weights; from the second call on this is free."""
 
 
@@ -87,7 +95,7 @@ class Judge:
     identity: Identity
     backbone: Backbone
     calibration: Calibration
-    device: str
+    device: torch.device
     dtype: str = "float32"
     batch_tokens: int = 0
     """Padded tokens of a batch; 0: what suits the device."""
@@ -138,45 +146,38 @@ class Judge:
         )
 
 
-def choose_device(device: str | None) -> str:
-    """The accelerator where there is one, unless told otherwise.
+def score_all(judge: Judge, ids: Sequence[Sequence[int]], *, progress: bool = True) -> list[float]:
+    """The model's own probability for each encoded pair, in order; NaN where it gives no number.
 
-    Raises:
-        HarnessError: If the device asked for is not here.
+    Batches are of similar length under a budget of padded tokens: a fixed number of pairs would pad each to the longest beside it,
+    and on news articles most of the work would then be on padding.
     """
     import torch
 
-    if device is None:
-        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        return str(found or "cpu")
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch built without CUDA asserts
-        reason = (str(error).splitlines() or [""])[0]
-        raise HarnessError(
-            f"judge_device={device}: {reason}", "Choose cpu, or cuda where there is a GPU."
-        ) from None
-    return device
-
-
-def placed(model: Any, device: str, dtype: Any) -> Any:
-    """A module on a device in a precision; on a processor in float32, with its matrix products by oneDNN."""
-    import torch
-
-    from harness.metrics.encoders import for_cpu
-
-    model = model.to(device=device, dtype=dtype)
-    return for_cpu(model) if device.startswith("cpu") and dtype == torch.float32 else model
-
-
-def choose_dtype(dtype: str) -> Any:
-    """The torch type of a name.
-
-    Raises:
-        HarnessError: If it is none of `DTYPES`.
-    """
-    import torch
-
-    if dtype not in DTYPES:
-        raise HarnessError(f"judge_dtype={dtype} is unknown", f"Choose from: {', '.join(DTYPES)}.")
-    return getattr(torch, dtype)
+    if not ids:
+        return []
+    backbone = judge.backbone
+    backbone.place(judge.device, choose_dtype(judge.dtype))
+    on_cpu = judge.device.type == "cpu"
+    budget = judge.batch_tokens or (CPU_BATCH_TOKENS if on_cpu else BATCH_TOKENS)
+    scores = [math.nan] * len(ids)
+    shown = progress and len(ids) > 1
+    with tqdm(total=len(ids), desc=judge.identity.name, unit=" pairs", leave=False, disable=not shown) as bar:
+        for indices in batches([len(row) for row in ids], budget):
+            longest = max(len(ids[i]) for i in indices)
+            batch = torch.full((len(indices), longest), backbone.pad_id, dtype=torch.long)
+            mask = torch.zeros_like(batch)
+            for row, i in enumerate(indices):
+                batch[row, : len(ids[i])] = torch.tensor(ids[i])
+                mask[row, : len(ids[i])] = 1
+            with torch.inference_mode():
+                found = (
+                    backbone.probabilities(batch.to(judge.device), mask.to(judge.device))
+                    .float()
+                    .cpu()
+                    .tolist()
+                )
+            for i, score in zip(indices, found, strict=True):
+                scores[i] = score if math.isfinite(score) else math.nan
+            bar.update(len(indices))
+    return scores

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
-from harness.judges.base import EncodedPair, Pair, placed
-from harness.judges.hub import local_weights
+from harness.judges.base import EncodedPair, Pair
+from harness.models.device import placed
+from harness.models.hub import first_line
+from harness.models.weights import local_weights
+from harness.models.whole import load_whole
+
+if TYPE_CHECKING:
+    import torch
 
 _CONSISTENT_NAMES = ("entailment", "consistent", "supported", "faithful", "factual", "label_1")
 _MOST_TOKENS = 1_000_000  # transformers writes 1e30 where a tokenizer has no limit
@@ -39,16 +45,10 @@ class CrossEncoder:
         weights = local_weights(folder)
         config = _read_config(folder, AutoConfig)
         self._label = consistent_label(config, folder)
-        try:
-            self._model, loading = AutoModelForSequenceClassification.from_pretrained(
-                folder, config=config, use_safetensors=True, output_loading_info=True, trust_remote_code=False
-            )
-        except (ValueError, OSError, RuntimeError) as error:
-            reason = (str(error).splitlines() or [""])[0]
-            raise HarnessError(f"{folder}: cannot be loaded as a classifier: {reason}", _REMEDY) from error
-        _check_loading(loading, weights)
-        self._model = self._model.float().eval()
-        self._place: tuple[str, Any] | None = None
+        where = f"{folder.name}/{weights.name}"
+        model = load_whole(AutoModelForSequenceClassification, folder, what=where, config=config)
+        self._model = model.float()
+        self._place: tuple[torch.device, torch.dtype] | None = None
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         pad = self._tokenizer.pad_token_id
         if pad is None:
@@ -97,7 +97,7 @@ class CrossEncoder:
         after_first = separators.cumsum(dim=1) - separators
         return (after_first.clamp(max=1) * (ids != self.pad_id)).long()
 
-    def place(self, device: str, dtype: Any) -> None:
+    def place(self, device: torch.device, dtype: torch.dtype) -> None:
         """See `harness.judges.base.Backbone`."""
         if self._place != (device, dtype):
             self._model, self._place = placed(self._model, device, dtype), (device, dtype)
@@ -110,9 +110,8 @@ def _read_config(folder: Path, auto_config: Any) -> Any:
     try:
         config = auto_config.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [""])[0]
         raise HarnessError(
-            f"{folder}: no configuration of a known architecture: {reason}", _REMEDY
+            f"{folder}: no configuration of a known architecture: {first_line(error)}", _REMEDY
         ) from error
     architectures = getattr(config, "architectures", None) or []
     if not any(name.endswith("ForSequenceClassification") for name in architectures):
@@ -140,17 +139,6 @@ def consistent_label(config: Any, folder: Path) -> int | None:
         f"{folder}: none of its labels ({', '.join(names.values())}) says consistent",
         "Name one entailment or consistent in config.json's id2label.",
     )
-
-
-def _check_loading(loading: Any, weights: Path) -> None:
-    problems = []
-    for what in ("missing", "unexpected", "mismatched"):
-        names = [str(name) for name in loading[f"{what}_keys"]]
-        if names:
-            problems.append(
-                f"{weights.parent.name}/{weights.name}: {len(names)} weights are {what}, such as {', '.join(names[:3])}"
-            )
-    HarnessError.raise_for(problems, "Weights and config.json must belong together.")
 
 
 def _limit(config: Any, tokenizer: Any) -> int | None:

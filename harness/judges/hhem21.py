@@ -11,10 +11,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
-from harness.judges.base import EncodedPair, Pair, placed
+from harness.judges.base import EncodedPair, Pair
+from harness.models.device import placed
+
+if TYPE_CHECKING:
+    import torch
 
 REPO = "vectara/hallucination_evaluation_model"
 REVISION = "8e4a2e6e96c708cc76c2344f7e4757df2515292c"
@@ -54,7 +58,7 @@ class Hhem21:
         from transformers import AutoTokenizer
 
         self._model = build(weights, foundation, parameters=parameters)
-        self._place: tuple[str, Any] | None = None
+        self._place: tuple[torch.device, torch.dtype] | None = None
         self._tokenizer = AutoTokenizer.from_pretrained(foundation)
         self.pad_id = int(self._tokenizer.pad_token_id)
         first = self._tokenizer(PROMPT.format(text1="a", text2="b")).input_ids[0]
@@ -75,7 +79,7 @@ class Hhem21:
         logits = self._model(input_ids=ids, attention_mask=mask).logits[:, 0, :]
         return logits.float().softmax(dim=-1)[:, _CONSISTENT]
 
-    def place(self, device: str, dtype: Any) -> None:
+    def place(self, device: torch.device, dtype: torch.dtype) -> None:
         """See `harness.judges.base.Backbone`."""
         if self._place != (device, dtype):
             self._model, self._place = placed(self._model, device, dtype), (device, dtype)

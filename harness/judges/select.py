@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.judges import hhem21, hub, self_test
-from harness.judges.base import DTYPES, Backbone, Identity, Judge, Pair, choose_device
+from harness.files import sha256_bytes, sha256_file
+from harness.judges import hhem21, self_test
+from harness.judges.base import Backbone, Identity, Judge, Pair
 from harness.judges.calibration import Calibration
 from harness.judges.cross_encoder import CrossEncoder
+from harness.models import hub
+from harness.models.device import choose_device, choose_dtype
+from harness.models.hashes import file_sha256
+from harness.models.weights import SINGLE, local_weights
 
 EMBEDDED = Path(__file__).parent / "embedded"
 JUDGE_FILE = "judge.json"
@@ -23,7 +28,7 @@ HHEM10_REVISION = "hhem-1.0-open"
 """The publisher's tag; what it names cannot change unnoticed, since the self-test compares the card's scores."""
 HHEM10_MAX_LENGTH = 512
 
-_CROSS_ENCODER_FILES = ("config.json", hub.WEIGHTS)
+_CROSS_ENCODER_FILES = ("config.json", SINGLE)
 _TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "special_tokens_map.json", "added_tokens.json",
                     "spm.model", "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model")  # fmt: skip
 
@@ -61,9 +66,8 @@ def load(
     Raises:
         HarnessError: If it cannot be had, is no judge, or fails its self-test.
     """
-    if dtype not in DTYPES:
-        raise HarnessError(f"judge_dtype={dtype} is unknown", f"Choose from: {', '.join(DTYPES)}.")
-    place = choose_device(device)
+    choose_dtype(dtype, option="judge_dtype")
+    place = choose_device(device, option="judge_device")
     found = _find(name)
     judge = Judge(
         identity=found.identity,
@@ -110,11 +114,8 @@ def _find(name: str) -> _Found:
 
 
 def _hhem21_from_hub() -> _Found:
-    weights = hub.fetch(hhem21.REPO, hub.WEIGHTS, revision=hhem21.REVISION)
-    files = [
-        hub.fetch(hhem21.FOUNDATION, name, revision=hhem21.FOUNDATION_REVISION)
-        for name in hhem21.FOUNDATION_FILES
-    ]
+    weights = _fetch(hhem21.REPO, SINGLE, hhem21.REVISION)
+    files = _foundation()
     identity = _identity("hhem-2.1", hhem21.REVISION, weights, [weights, *files])
     backbone = hhem21.Hhem21(weights, files[0].parent)
     return _Found(backbone=backbone, identity=identity, stored=self_test.HHEM21_CARD)
@@ -125,14 +126,10 @@ def _from_folder(folder: Path) -> _Found:
     if not hhem21.is_hhem21(folder):
         return _cross_encoder(folder, name, "local")
     hhem21.check_prompt(folder)
-    weights = hub.local_weights(folder)
+    weights = local_weights(folder)
     foundation = folder / "foundation"
     if not foundation.is_dir():
-        fetched = [
-            hub.fetch(hhem21.FOUNDATION, file, revision=hhem21.FOUNDATION_REVISION)
-            for file in hhem21.FOUNDATION_FILES
-        ]
-        foundation = fetched[0].parent
+        foundation = _foundation()[0].parent
     files = [weights, *(foundation / file for file in hhem21.FOUNDATION_FILES)]
     absent = [str(file) for file in files if not file.is_file()]
     HarnessError.raise_for(
@@ -148,7 +145,7 @@ def _cross_encoder(
     folder: Path, name: str, revision: str, *, max_length: int | None = None, stored: Stored = ()
 ) -> _Found:
     extra: dict[str, Any] = {"stored": stored} | _read_judge_file(folder)
-    weights = hub.local_weights(folder)
+    weights = local_weights(folder)
     backbone = CrossEncoder(folder, max_length=max_length)
     files = [
         path for path in sorted(folder.iterdir()) if path.name in (*_CROSS_ENCODER_FILES, *_TOKENIZER_FILES)
@@ -160,17 +157,32 @@ def _identity(name: str, revision: str, weights: Path, files: list[Path]) -> Ide
     return Identity(
         name=name,
         revision=revision,
-        weights_sha256=hub.weights_digest(weights),
-        files_sha256=hub.folder_digest(files),
+        weights_sha256=file_sha256(weights),
+        files_sha256=sha256_bytes("".join(sha256_file(path) for path in sorted(files)).encode()),
     )
+
+
+def _fetch(repo: str, filename: str, revision: str | None) -> Path:
+    return hub.fetch(repo, filename, revision=revision, remedy=_NO_JUDGE)
+
+
+_NO_JUDGE = (
+    "Choose a judge that is here: --metadata judge=PATH (a folder) or judge=embedded (the small stand-in, trained on "
+    "made-up news); or copy the repository into the hub cache."
+)
+
+
+def _foundation() -> list[Path]:
+    """Configuration and tokenizer that HHEM-2.1-open stands on."""
+    return [_fetch(hhem21.FOUNDATION, name, hhem21.FOUNDATION_REVISION) for name in hhem21.FOUNDATION_FILES]
 
 
 def _repository(repo: str, revision: str | None) -> Path:
     """Folder with a CrossEncoder's files; of the tokenizer's, those that the repository has."""
-    paths = [hub.fetch(repo, name, revision=revision) for name in _CROSS_ENCODER_FILES]
+    paths = [_fetch(repo, name, revision) for name in _CROSS_ENCODER_FILES]
     for name in _TOKENIZER_FILES:
         try:
-            hub.fetch(repo, name, revision=revision)
+            _fetch(repo, name, revision)
         except HarnessError:  # each kind of tokenizer has its own files; AutoTokenizer says if none will do
             continue
     return paths[0].parent

@@ -12,13 +12,13 @@ A pass is remembered per weights, device, precision and library versions in the 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from harness import paths
 from harness.errors import HarnessError
 from harness.files import canonical_json, read_jsonl, sha256_bytes, write_jsonl
 from harness.judges.base import Judge, Pair
@@ -104,16 +104,15 @@ def ensure(judge: Judge, stored: Sequence[tuple[Pair, float]] = ()) -> None:
 
 
 def cache_dir() -> Path:
-    """Where passes are remembered: ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "faithfulness-harness" / "judge-tests"
+    """Where passes are remembered."""
+    return paths.cache_dir() / "judge-tests"
 
 
 def _key(judge: Judge, stored: Sequence[tuple[Pair, float]]) -> str:
     made_by: dict[str, Any] = {
         "files": judge.identity.files_sha256,
         "signature": judge.signature(),
-        "device": judge.device,
+        "device": str(judge.device),
         "batch_tokens": judge.batch_tokens,
         "libraries": {name: version(name) for name in ("torch", "transformers", "tokenizers")},
         "stored": [[*pair, score] for pair, score in stored],

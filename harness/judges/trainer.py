@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -19,6 +19,13 @@ from harness.judges.calibration import METHODS, Method
 from harness.judges.fit import check_two_classes, collate, finish, losses
 from harness.judges.pairs import LabelledPair, read_pairs
 from harness.judges.ranking import Ranking
+from harness.models import hub
+from harness.models.device import choose_device
+from harness.models.weights import local_weights
+from harness.models.whole import load_whole
+
+if TYPE_CHECKING:
+    import torch
 
 _MOST_TOKENS = 1_000_000
 
@@ -147,20 +154,21 @@ def _base(plan: FitPlan) -> tuple[Any, Any]:
     from harness.judges.select import EMBEDDED
 
     name = str(EMBEDDED) if plan.base == "embedded" else plan.base
-    if Path(name).is_dir():
-        from harness.judges.hub import local_weights
-
-        local_weights(Path(name))
+    folder = Path(name)
+    if not folder.is_dir():
+        repo, _, revision = name.partition("@")
+        folder = hub.snapshot(repo, revision=revision or None, what=f"base {name}")
+    local_weights(folder)
     try:
-        config = AutoConfig.from_pretrained(name, num_labels=1)
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModelForSequenceClassification.from_pretrained(name, config=config, use_safetensors=True)
+        config = AutoConfig.from_pretrained(folder, num_labels=1)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [""])[0]
         raise HarnessError(
-            f"{plan.base} cannot be trained as a judge: {reason}",
+            f"{plan.base} cannot be trained as a judge: {hub.first_line(error)}",
             "Give an encoder or classifier with safetensors weights, such as microsoft/deberta-v3-small, or embedded.",
         ) from error
+    what = f"base {plan.base}"
+    model = load_whole(AutoModelForSequenceClassification, folder, what=what, new_head=True, config=config)
     if tokenizer.pad_token_id is None:
         raise HarnessError(f"{plan.base}: its tokenizer has no padding token", "Choose another base.")
     if not tokenizer.is_fast:
@@ -179,8 +187,6 @@ def _longest(tokenizer: Any, model: Any) -> int:
 def _train(plan: FitPlan, splits: Splits, tokenizer: Any, model: Any) -> dict[str, Any]:
     """Train in place; the model ends with the weights of its best epoch."""
     import torch
-
-    from harness.judges.base import choose_device
 
     device = choose_device(plan.device)
     model.to(device)
@@ -229,13 +235,18 @@ def _schedule(share: float, warmup: float) -> float:
     return share / warmup if share < warmup else (1 - share) / (1 - warmup)
 
 
-def _on(batch: Any, device: str) -> Any:
+def _on(batch: Any, device: torch.device) -> Any:
     inputs = {name: value.to(device) for name, value in batch.inputs.items()}
     return type(batch)(inputs, batch.labels.to(device), batch.span_labels.to(device))
 
 
 def _evaluate(
-    plan: FitPlan, pairs: Sequence[LabelledPair], tokenizer: Any, model: Any, device: str, max_length: int
+    plan: FitPlan,
+    pairs: Sequence[LabelledPair],
+    tokenizer: Any,
+    model: Any,
+    device: torch.device,
+    max_length: int,
 ) -> float:
     """Mean loss, in nats per pair."""
     import torch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.lookback.encoding import LanguageModel
+from harness.models.load import LanguageModel
 
 _BATCH = 8
 """Passages at once where lm-eval searches for its batch size."""

@@ -14,8 +14,9 @@ from tqdm import tqdm
 from harness.errors import HarnessError
 from harness.lmeval.attention import language_model
 from harness.lookback.classifier import find
-from harness.lookback.encoding import LanguageModel, context_tokens
+from harness.lookback.encoding import context_tokens
 from harness.lookback.guided import Guidance, check, ends_with, guided, text_of
+from harness.models.load import LanguageModel
 from harness.records.samples import find_source
 
 

@@ -20,9 +20,10 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.files import canonical_json, sha256_bytes
+from harness.models.device import choose_device
+from harness.models.identity import model_identity
 from harness.paths import tasks_dir
 from harness.quiet import hide_loading_bars
-from harness.records.provenance import model_identity
 
 
 def parse_metadata(text: str, option: str = "--metadata") -> dict[str, Any]:
@@ -92,7 +93,7 @@ def command(request: EvalRequest) -> list[str]:
         str(request.output_path),
         "--log_samples",
     ]
-    if device := request.device or _device():
+    if device := _device(request):
         words += ["--device", device]
     if request.limit is not None:
         words += ["--limit", str(request.limit)]
@@ -138,7 +139,7 @@ def evaluate(request: EvalRequest) -> Path:
         tasks=tasks,
         num_fewshot=request.num_fewshot,
         batch_size=request.batch_size,
-        device=request.device or _device(),
+        device=_device(request),
         limit=request.limit,
         use_cache=response_cache(request),
         apply_chat_template=request.apply_chat_template,
@@ -241,11 +242,9 @@ def _save(tracker: Any, results: dict[str, Any]) -> None:
             path.replace(target)
 
 
-def _device() -> str | None:
+def _device(request: EvalRequest) -> str | None:
     """What lm-eval is told: its own default is CUDA, also where there is none."""
-    import torch
-
-    return None if torch.accelerator.is_available() else "cpu"
+    return request.device or ("cpu" if choose_device().type == "cpu" else None)
 
 
 def check_model(request: EvalRequest) -> None:

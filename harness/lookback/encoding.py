@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from harness.lookback.extraction import Passage
 from harness.lookback.windows import Span
-
-
-@dataclass(frozen=True)
-class LanguageModel:
-    """A model that can read a passage."""
-
-    model: Any
-    """A transformers model."""
-    tokenizer: Any
-    encode: Callable[[str], list[int]]
-    """Prompt to token ids, special tokens included, as the model was given them when it generated."""
-    max_length: int
-    """Tokens of context."""
-    batch_size: int
-    """Passages at once."""
-    name: str = "the model"
+from harness.models.load import LanguageModel
 
 
 @dataclass(frozen=True)

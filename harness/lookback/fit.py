@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from harness.errors import HarnessError
 from harness.lookback.classifier import Classifier, fingerprint
-from harness.lookback.encoding import Encoded, LanguageModel, encode
+from harness.lookback.encoding import Encoded, encode
 from harness.lookback.extraction import CONVENTION, Ratios, attention_kind
 from harness.lookback.rows import Row
 from harness.lookback.scoring import ratios_of
 from harness.lookback.windows import Span, features, predefined, sliding, token_labels, window_labels
+from harness.models.load import LanguageModel
 
 IntArray = NDArray[np.int64]
 SCHEMES: Mapping[str, Callable[[IntArray], list[Span]]] = {

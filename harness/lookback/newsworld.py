@@ -8,9 +8,9 @@ import torch
 from tqdm import tqdm
 
 from harness import newsworld
-from harness.lookback.encoding import LanguageModel
 from harness.lookback.extraction import device_of
 from harness.lookback.rows import Row, make_row, oracle_labeller
+from harness.models.load import LanguageModel
 
 MAX_NEW_TOKENS = 48
 """As in ``kd_newsworld_factual``."""

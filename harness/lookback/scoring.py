@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from tqdm import tqdm
 
 from harness.lookback.classifier import Classifier
-from harness.lookback.encoding import Encoded, LanguageModel
+from harness.lookback.encoding import Encoded
 from harness.lookback.extraction import Ratios, lookback_ratios
 from harness.lookback.windows import Span, characters, features, sliding
+from harness.models.load import LanguageModel
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,16 @@ from harness.stats.bootstrap import ScoreFunction
 from harness.stats.ties import FloatArray
 
 if TYPE_CHECKING:
-    from harness.lookback.encoding import LanguageModel
+    from harness.models.load import LanguageModel
 
 __all__ = ["CorpusScore", "Family", "FloatArray", "Kind", "Metric", "Options", "Sample", "Score", "Unit"]
 
 Kind = Literal["faithfulness", "overlap", "style", "answers", "other"]
 """What a score speaks of, in the order in which scores are shown: faithfulness to the source, overlap with the references,
 how a response is written, and whether there is one; ``other`` is what another author's task measures."""
-Unit = Literal["share", "of 100", "words"]
-"""``share``: a part of 1, or an F measure or similarity of at most 1; ``of 100``: what its authors define in 0..100."""
+Unit = Literal["share", "of 100", "words", "points"]
+"""``share``: a part of 1, or an F measure or similarity of at most 1; ``of 100``: what its authors define in 0..100;
+``points``: of any other scale, such as a judge's 1 to 5."""
 Options = Mapping[str, Any]
 
 _ROUNDING = 1e-5

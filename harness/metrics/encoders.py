@@ -8,8 +8,7 @@ with a warning; here it is an error.
 from __future__ import annotations
 
 import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -18,6 +17,8 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.files import sha256_file
+from harness.models.batches import batches
+from harness.models.device import choose_device, placed
 
 log = logging.getLogger(__name__)
 
@@ -175,10 +176,8 @@ class Encoder:
             )
         _cut(model, self.layer)
         model.eval()
-        if torch.accelerator.is_available():
-            device = torch.accelerator.current_accelerator()
-            return model.to(device), device
-        return for_cpu(model), torch.device("cpu")
+        device = choose_device()
+        return placed(model, device, torch.float32), device
 
     def _find_weights(self) -> Path:
         """The weights' file; fetches it from the hub where it is not on this machine."""
@@ -204,16 +203,6 @@ class Encoder:
             f"{self._source}: no model.safetensors",
             "Give a Hugging Face folder with weights in safetensors format.",
         )
-
-
-def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indices in batches of similar length, longest first, each of at most ``budget`` padded tokens (or one text)."""
-    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    start = 0
-    while start < len(order):
-        size = max(1, budget // max(lengths[order[start]], 1))
-        yield order[start : start + size]
-        start += size
 
 
 def _check_architecture(config: Any, model: str, layer: int) -> None:
@@ -243,17 +232,6 @@ def _cut(model: Any, layer: int) -> None:
             setattr(holder, name, layers[:layer])
             return
     raise HarnessError(f"{type(model).__name__}: its layers cannot be found", "Use a BERT-like encoder.")
-
-
-def for_cpu(model: Any) -> Any:
-    """The model with its matrix products by oneDNN in float32, which on AMD processors takes half the time of MKL."""
-    import torch
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of the scripted modules, whose forward is plain
-        from torch.utils.mkldnn import to_mkldnn
-
-    return to_mkldnn(model) if torch.backends.mkldnn.is_available() else model  # type: ignore[no-untyped-call]
 
 
 def _identity(model: str, weights: Path) -> str:

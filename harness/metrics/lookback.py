@@ -19,8 +19,8 @@ from harness.stats.bootstrap import ScoreFunction
 
 if TYPE_CHECKING:
     from harness.lookback.classifier import Classifier
-    from harness.lookback.encoding import LanguageModel
     from harness.lookback.scoring import Window
+    from harness.models.load import LanguageModel
 
 OPTIONS: Options = {
     "lookback_classifier": None,  # a file, or "shipped": the package's own for models like the evaluated one
@@ -123,13 +123,13 @@ class Lookback(Metric):
     def _prepare(self, model: LanguageModel | None) -> None:
         from harness.lookback.classifier import fingerprint, load, shipped_for
         from harness.lookback.extraction import attention_kind, head_layout
-        from harness.lookback.local import load_model
+        from harness.models.load import load_language_model
 
         if self._wanted is None:
             self._give_up(f"no lookback classifier was given. {_HOW}")
             return
         named = None if self._wanted == SHIPPED else load(Path(self._wanted).expanduser())
-        reader = load_model(self._model_path) if self._model_path else model
+        reader = load_language_model(self._model_path) if self._model_path else model
         if reader is None:
             raise HarnessError(
                 "the evaluated model runs in an engine that does not show its attention",

@@ -21,7 +21,7 @@ from harness.stats import Interval, bootstrap_interval, bootstrap_statistic, wil
 from harness.stats.bootstrap import ScoreFunction
 
 if TYPE_CHECKING:
-    from harness.lookback.encoding import LanguageModel
+    from harness.models.load import LanguageModel
 
 
 @dataclass(frozen=True, kw_only=True)

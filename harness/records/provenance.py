@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import __version__
-from harness.files import canonical_json, sha256_bytes, sha256_file
+from harness.models.identity import model_identity
 
 _LIBRARIES = (
     "lm_eval",
@@ -37,28 +37,6 @@ _REPORT = {  # line of torch's report -> what a record calls it
     "cores": r"^CPU\(s\):\s*(\d+)$",
     "accelerator": r"^GPU \d+: (.+)$",
 }
-
-
-def model_identity(name: str, hub_commit: str | None) -> dict[str, Any]:
-    """Name without path, and what the weights and tokenizer files hash to; the commit, for a hub model."""
-    folder = Path(name)
-    if not folder.is_dir():
-        return {"name": without_path(name), "revision": hub_commit or None}
-    weights = {file.name: sha256_file(file) for file in sorted(folder.glob("*.safetensors"))}
-    tokenizer = {file.name: sha256_file(file) for file in sorted(folder.glob("tokenizer*"))}
-    return {
-        "name": folder.resolve().name,
-        "revision": "local",
-        "weights_sha256": sha256_bytes(canonical_json(weights).encode()),
-        "tokenizer_sha256": sha256_bytes(canonical_json(tokenizer).encode()),
-    }
-
-
-def without_path(name: str) -> str:
-    """The last part of a path of this machine, which says nothing to a reader and may name a person; a hub name stays."""
-    path = Path(name)
-    is_path = path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or path.exists()
-    return path.name if is_path else name
 
 
 def evaluated_model(lm: Any) -> dict[str, Any] | None:

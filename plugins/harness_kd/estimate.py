@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from harness_kd.models import device, free_memory
+from harness.models.device import choose_device, free_memory
 from harness_kd.plan import TrainPlan
 from harness_kd.soft_labels.labels import RANGE
 
@@ -75,7 +75,7 @@ def _capture_seconds(prepared: Prepared, examples: Sequence[Example]) -> float:
     batch = examples[:: max(1, len(examples) // _TIMED_EXAMPLES)][:_TIMED_EXAMPLES]
     for _ in range(2):  # the first pass warms up
         start = time.perf_counter()
-        label_batch(model, batch, manifest, device())
+        label_batch(model, batch, manifest, choose_device())
         seconds = time.perf_counter() - start
     return seconds / sum(len(one.ids) for one in batch) * sum(len(one.ids) for one in examples)
 
@@ -143,7 +143,7 @@ def _seconds(prepared: Prepared) -> float:
     from harness_kd.states import decoder_start
     from harness_kd.trainer import Collator
 
-    place = device()
+    place = choose_device()
     model = build_student(prepared, LossSettings()).to(place).train()
     size = prepared.plan.batch_size
     examples = prepared.data.examples

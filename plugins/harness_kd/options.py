@@ -7,7 +7,7 @@ import dataclasses
 from argparse import ArgumentParser
 from typing import Any
 
-from harness_kd.models import DTYPES
+from harness.models.device import DTYPES
 from harness_kd.plan import ENGINES, OVERLONG, TrainPlan
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainPlan)}

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.errors import HarnessError
-from harness_kd.models import DTYPES
+from harness.models.device import DTYPES
 
 OVERLONG = ("drop", "truncate")
 ENGINES = ("transformers", "vllm")
@@ -124,6 +124,9 @@ class TrainPlan:
     """Names of linear modules, comma-separated, or ``all-linear``; empty: peft's own choice for the family."""
     keep_adapter: bool = False
     """Save the adapter alone instead of adding it to the weights; such a folder needs peft to load."""
+    save_dtype: str = "auto"
+    """Precision of the finished model: ``float32``, ``bfloat16`` or ``float16``; ``auto`` is the one that the student is stored in. Weights
+    that train, and checkpoints, are float32 all the same."""
     report_to: str = "none"
     """Reporting backends of transformers' Trainer, comma-separated: `REPORTERS`."""
     checkpoint_steps: int = 0
@@ -175,6 +178,8 @@ class TrainPlan:
             problems.append(
                 f"teacher_dtype must be auto or one of {', '.join(DTYPES)}, got {self.teacher_dtype!r}"
             )
+        if self.save_dtype not in ("auto", *DTYPES):
+            problems.append(f"save_dtype must be auto or one of {', '.join(DTYPES)}, got {self.save_dtype!r}")
         if self.engine not in ENGINES:
             problems.append(f"engine must be one of {', '.join(ENGINES)}, got {self.engine!r}")
         if self.engine == "vllm" and (self.temperature != 1 or self.tail_draws or self.online_teacher):
@@ -208,6 +213,7 @@ class TrainPlan:
             "teacher",
             "soft_labels",
             "teacher_dtype",  # as resolved it is part of the labels' manifest
+            "save_dtype",  # as resolved it is part of the run's identity
             "checkpoint_steps",
             "peer_timeout",
             "report_to",

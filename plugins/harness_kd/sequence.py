@@ -10,8 +10,9 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.files import canonical_json, write_atomic, write_jsonl
 from harness.generation import Decoding, Response, forget, plain, respond
+from harness.models.source import ModelSource
 from harness_kd.data import prompt_ids
-from harness_kd.models import ModelSource, vocabulary_size
+from harness_kd.models import vocabulary_size
 from harness_kd.rows import TextRow, load_rows
 
 
@@ -51,7 +52,7 @@ class Prepared:
             else f"temperature {self.plan.decoding.temperature:g}"
         )
         return (
-            f"teacher    {self.teacher.name} ({self.teacher.weights_sha256[:12]})\n"
+            f"teacher    {self.teacher.name} ({self.teacher.sha256[:12]})\n"
             f"prompts    {len(self.prompts):,} ({tokens:,} tokens), {self.dropped:,} too long and left out\n"
             f"responses  at most {most:,} tokens, {how}, seed {self.plan.decoding.seed}\n"
             f"output     {self.plan.output}"
@@ -100,7 +101,7 @@ def generate(prepared: Prepared) -> Mapping[str, int]:
         plain(model, prepared.tokenizer, plan.decoding),
         plan.decoding,
         work=work,
-        made_by={"weights": teacher.weights_sha256, "batch_size": plan.batch_size, "dtype": dtype},
+        made_by={"teacher": teacher.sha256, "batch_size": plan.batch_size, "dtype": dtype},
         batch_size=plan.batch_size,
     )
     written = [_row(row, one) for row, one in zip(prepared.rows, found, strict=True) if one.text.strip()]
@@ -117,7 +118,7 @@ def generate(prepared: Prepared) -> Mapping[str, int]:
     provenance = {
         "teacher": teacher.name,
         "teacher_revision": teacher.revision,
-        "teacher_sha256": teacher.weights_sha256,
+        "teacher_sha256": teacher.sha256,
         "data": plan.data,
         "decoding": asdict(plan.decoding),
         "batch_size": plan.batch_size,

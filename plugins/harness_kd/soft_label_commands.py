@@ -127,7 +127,7 @@ def _capture(arguments: Namespace) -> int:
 
 def _fidelity(arguments: Namespace) -> int:
     from harness.files import canonical_json, write_atomic
-    from harness_kd.models import ModelSource
+    from harness.models.source import ModelSource
     from harness_kd.soft_labels.fidelity import figure, measure, recommend, table
     from harness_kd.train import prepare
 

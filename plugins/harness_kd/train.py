@@ -13,18 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 from harness.files import replace_dir, write_atomic
+from harness.models.device import DTYPES
+from harness.models.source import ModelSource
 from harness_kd.card import model_card
 from harness_kd.data import TokenizedData, template_hash, tokenize_rows
 from harness_kd.estimate import label_bytes
 from harness_kd.fit import fit, require_optimizer, require_reporters
-from harness_kd.models import (
-    DTYPES,
-    ModelSource,
-    require_same_vocabulary,
-    vocabulary_hash,
-    vocabulary_size,
-)
+from harness_kd.models import require_same_vocabulary, vocabulary_hash, vocabulary_size
 from harness_kd.plan import TrainPlan
+from harness_kd.precision import stored_dtype
 from harness_kd.processes import agreed, meet, peers_may_vanish, rank, together, world_size
 from harness_kd.rows import TextRow, load_rows
 from harness_kd.runs import RUN_FILE, is_finished, model_contents, open_run, partial_folder
@@ -70,14 +67,21 @@ class Prepared:
         batches = math.ceil(len(self.data.examples) / (self.plan.batch_size * world_size()))
         return math.ceil(math.ceil(batches / self.plan.accumulation) * self.plan.epochs)
 
+    @property
+    def save_dtype(self) -> str:
+        """Precision of the finished model."""
+        wanted = self.plan.save_dtype
+        return stored_dtype(self.student.folder) if wanted == "auto" else wanted
+
     def identity(self) -> dict[str, Any]:
         """What decides the weights, by content rather than by path."""
         return {
             **self.plan.recipe(),
-            "student_sha256": self.student.weights_sha256,
+            "student_sha256": self.student.sha256,
             "data_sha256": self.data.fingerprint,
             "dev_sha256": None if self.dev is None else self.dev.fingerprint,
             "soft_labels_sha256": None if self.manifest is None else self.manifest.fingerprint,
+            "save_dtype": self.save_dtype,
             "world_size": world_size(),
         }
 
@@ -142,7 +146,7 @@ def label_manifest(
     return Manifest(
         teacher=teacher.name,
         teacher_revision=teacher.revision,
-        weights_sha256=teacher.weights_sha256,
+        teacher_sha256=teacher.sha256,
         vocabulary_sha256=vocabulary_hash(tokenizer),
         vocabulary_size=vocabulary_size(tokenizer),
         temperatures=plan.temperatures(),

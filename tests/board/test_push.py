@@ -22,8 +22,8 @@ from harness.board.card import dataset_of, eval_result_file, with_scores
 from harness.board.hub import board_upload, model_upload
 from harness.cli import main
 from harness.errors import HarnessError
+from harness.models.identity import model_identity
 from harness.records import Record, save_record
-from harness.records.provenance import model_identity
 
 MakeRecord = Callable[..., Record]
 WriteBoard = Callable[..., Path]

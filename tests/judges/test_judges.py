@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from harness.errors import HarnessError
-from harness.judges import calibration, hub, load, ranking, self_test
+from harness.judges import calibration, load, ranking, self_test
 from harness.judges.calibration import Calibration
+from harness.models import hub
 from tests.judges.conftest import PAIRS, TEXT
 
 

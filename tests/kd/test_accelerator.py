@@ -7,7 +7,6 @@ import pytest
 import torch
 from harness_kd.divergences import DIVERGENCES
 from harness_kd.loss import LossSettings, SparseTargets, linear_loss
-from harness_kd.models import ModelSource, device
 from harness_kd.sequence import SequencePlan, generate
 from harness_kd.sequence import prepare as prepare_sequences
 from harness_kd.soft_labels.cache import SoftLabelCache
@@ -15,6 +14,8 @@ from harness_kd.train import capture_labels, prepare, train
 from safetensors.torch import load_file
 
 from harness.generation import Decoding
+from harness.models.device import choose_device
+from harness.models.source import ModelSource
 
 pytestmark = [
     pytest.mark.gpu,
@@ -39,7 +40,7 @@ def test_the_fused_loss(divergence, temperature):
         chunk_rows=32,
     )
     found = []
-    for place in (torch.device("cpu"), device()):
+    for place in (torch.device("cpu"), choose_device()):
         h, w = (tensor.to(place).requires_grad_() for tensor in (hidden, weight))
         targets = SparseTargets(ids=ids.to(place), log_probs=log_probs.to(place), log_tail=tail.to(place))
         loss, _ = linear_loss(h, w, labels.to(place), settings, num_items=70, targets=targets)
@@ -54,7 +55,7 @@ def test_captured_labels(plan, tmp_path, draws, monkeypatch):
     caches = []
     for name in ("accelerator", "processor"):
         if name == "processor":
-            monkeypatch.setattr("harness_kd.models.device", lambda: torch.device("cpu"))
+            monkeypatch.setattr("harness.models.source.choose_device", lambda: torch.device("cpu"))
         prepared = prepare(
             replace(plan, tail_draws=draws, teacher_dtype="float32", soft_labels=str(tmp_path / name))
         )
@@ -79,7 +80,7 @@ def test_captured_labels(plan, tmp_path, draws, monkeypatch):
     ids=lambda options: "-".join(options) or "plain",
 )
 def test_training(plan, options):
-    assert ModelSource.find(plan.student, role="student").placed().device.type == device().type
+    assert ModelSource.find(plan.student, role="student").placed().device.type == choose_device().type
     output = train(replace(plan, **options))
     before, after = (load_file(f"{folder}/model.safetensors") for folder in (plan.student, output))
     assert all(tensor.isfinite().all() for tensor in after.values())

@@ -11,7 +11,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from harness_kd.models import ModelSource
 from harness_kd.soft_labels.cache import SoftLabelCache, label_files, verify
 from harness_kd.soft_labels.capture import capture
 from harness_kd.soft_labels.fidelity import Fidelity, figure, measure, recommend
@@ -21,6 +20,7 @@ from pyarrow import parquet
 from harness.cli import main
 from harness.errors import HarnessError
 from harness.files import read_jsonl
+from harness.models.source import ModelSource
 from tests.kd.test_soft_labels import examples, manifest_of, source  # noqa: F401
 
 
@@ -145,7 +145,7 @@ def test_the_teachers_responses_are_data_for_train_kd(teacher, data_file, tmp_pa
     assert rows
     assert all(row["response"].strip() for row in rows)
     made = json.loads(output.with_suffix(".json").read_text())
-    assert made["teacher_sha256"] == ModelSource.find(teacher, role="teacher").weights_sha256
+    assert made["teacher_sha256"] == ModelSource.find(teacher, role="teacher").sha256
     assert made["counts"]["rows"] == len(rows)
     plan = [
         "train-kd",

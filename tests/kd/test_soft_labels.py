@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from harness_kd.data import Example, tokenize_rows
-from harness_kd.models import ModelSource, vocabulary_hash, vocabulary_size
+from harness_kd.models import vocabulary_hash, vocabulary_size
 from harness_kd.rows import load_rows
 from harness_kd.soft_labels.cache import SoftLabelCache, label_files, verify, writing
 from harness_kd.soft_labels.capture import capture, label_rows, missing_examples
@@ -21,6 +21,7 @@ from harness_kd.soft_labels.manifest import Manifest
 from torch import nn
 
 from harness.errors import HarnessError
+from harness.models.source import ModelSource
 
 GRID = (1.0, 2.0, 4.0)
 
@@ -30,7 +31,7 @@ def manifest_of(source, **changes):
     fields = dict(
         teacher=source.name,
         teacher_revision=source.revision,
-        weights_sha256=source.weights_sha256,
+        teacher_sha256=source.sha256,
         vocabulary_sha256=vocabulary_hash(tokenizer),
         vocabulary_size=vocabulary_size(tokenizer),
         temperatures=GRID,
@@ -261,7 +262,7 @@ def test_swapped_shards_are_found(source, tmp_path):
     ("change", "named"),
     [
         ({"top_k": 9}, "top k is 8, this run needs 9"),
-        ({"weights_sha256": "0" * 64}, "weights sha256"),
+        ({"teacher_sha256": "0" * 64}, "teacher sha256"),
         ({"vocabulary_sha256": "0" * 64}, "vocabulary sha256"),
         ({"temperatures": (1.0,)}, "temperatures"),
         ({"label_dtype": "float16"}, "label dtype"),

@@ -16,7 +16,6 @@ import torch
 from harness_kd.data import tokenize_rows
 from harness_kd.head import attach_loss
 from harness_kd.loss import LossSettings
-from harness_kd.models import ModelSource
 from harness_kd.rows import load_rows
 from harness_kd.soft_labels.cache import SoftLabelCache
 from harness_kd.train import capture_labels, prepare, train
@@ -27,6 +26,7 @@ from torch.nn import functional as F  # noqa: N812
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.errors import HarnessError
+from harness.models.source import ModelSource
 
 
 def weights(folder):

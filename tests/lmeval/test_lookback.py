@@ -17,9 +17,9 @@ from harness.lmeval.run import EvalRequest, command, evaluate
 from harness.lookback.classifier import Classifier
 from harness.lookback.encoding import encode
 from harness.lookback.extraction import lookback_ratios
-from harness.lookback.local import load_model
 from harness.lookback.windows import features, sliding
 from harness.metrics.lookback import Lookback
+from harness.models.load import load_language_model
 from harness.records import from_lm_eval
 from harness.records.samples import find_source
 from tests.lmeval.conftest import ARTICLES, SUMMARIES
@@ -32,7 +32,7 @@ def classifier(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """Weights for two layers of two heads that tell the tiny model's windows apart."""
     path = tmp_path_factory.mktemp("classifier") / "tiny.safetensors"
     weight = np.array([[40.0, -30.0], [25.0, -35.0]])
-    lm = load_model(str(tiny_model), device="cpu")
+    lm = load_language_model(str(tiny_model), device="cpu")
     found = [encode(lm, f"{a}\nSummary:", len(a), f" {s}") for a, s in zip(ARTICLES, SUMMARIES, strict=True)]
     logits = [
         features(ratios, sliding(len(ratios))) @ weight.reshape(-1)
@@ -105,7 +105,7 @@ def test_the_rate_is_reported_and_every_window_is_logged(
     assert score["low"] <= score["value"] <= score["high"]
     assert "classifier:tiny:" in score["signature"]
 
-    lm = load_model(str(tiny_model), device="cpu")
+    lm = load_language_model(str(tiny_model), device="cpu")
     fitted = Lookback(str(classifier))
     fitted.prepare(lm)
     for row in rows:  # the log alone gives the windows again

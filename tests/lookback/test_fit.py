@@ -13,17 +13,17 @@ from harness.errors import HarnessError
 from harness.lookback.classifier import load, shipped_for
 from harness.lookback.encoding import encode
 from harness.lookback.fit import Example, auroc, best_threshold, dataset, evaluate, fit, read_examples, split
-from harness.lookback.local import load_model
 from harness.lookback.newsworld import oracle_rows
 from harness.lookback.page import Shown, colour, coloured, page
 from harness.lookback.rows import judge_labeller, make_row, oracle_labeller, read_rows
 from harness.metrics.sentences import sentence_spans
+from harness.models.load import load_language_model
 from harness.newsworld import models
 
 
 def row_file(path: Path, n: int) -> Path:
     """Responses of the untuned student, which hallucinates often, with the oracle's spans."""
-    lm = load_model(str(models.path("student")), device="cpu", batch_size=32)
+    lm = load_language_model(str(models.path("student")), device="cpu", batch_size=32)
     rows = oracle_rows(lm, "dev", n, temperatures=(1.0,), seed=5, progress=False)
     lines = [
         {"context": r.context, "prompt": r.prompt, "response": r.response.strip(), "spans": r.spans}
@@ -50,7 +50,7 @@ def test_the_command_fits_what_its_rows_say(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_a_fit_beats_chance_and_a_fit_on_shuffled_labels_does_not() -> None:
-    lm = load_model(str(models.path("teacher")), device="cpu", batch_size=64)
+    lm = load_language_model(str(models.path("teacher")), device="cpu", batch_size=64)
     train, test = (
         read_examples(
             lm, oracle_rows(lm, part, n, temperatures=(1.0,), seed=3, progress=False), progress=False
@@ -75,7 +75,7 @@ def test_a_fit_beats_chance_and_a_fit_on_shuffled_labels_does_not() -> None:
     ("model", "name"), [("teacher", "newsworld-teacher"), ("student", "newsworld-student")]
 )
 def test_the_shipped_classifiers_are_offered_to_the_models_they_fit(model: str, name: str) -> None:
-    lm = load_model(str(models.path(model)), device="cpu", batch_size=64)
+    lm = load_language_model(str(models.path(model)), device="cpu", batch_size=64)
     found = shipped_for(lm.model.config)
     assert found is not None
     assert found[0] == name
@@ -105,7 +105,7 @@ def test_rows_are_refused_with_their_line(tmp_path: Path) -> None:
 
 
 def test_all_of_one_kind_cannot_be_fitted() -> None:
-    lm = load_model(str(models.path("student")), device="cpu")
+    lm = load_language_model(str(models.path("student")), device="cpu")
     article = "Anna Bell has won the race."
     rows = [make_row(article, f"Article: {article}\nSummary:", "The race was won.", [])]
     with pytest.raises(HarnessError, match="training windows are factual"):
@@ -139,7 +139,7 @@ def test_labels_of_the_oracle_and_of_a_judge() -> None:
 
 
 def test_offsets_are_those_of_the_stripped_response() -> None:
-    lm = load_model(str(models.path("student")), device="cpu")
+    lm = load_language_model(str(models.path("student")), device="cpu")
     one = encode(lm, "Article: the race.\nSummary:", 18, "  The race was won. ")
     assert one is not None
     assert ["The race was won."[a:b] for a, b in one.offsets] == ["The", "race", "was", "won", "."]

@@ -18,14 +18,14 @@ from harness.lookback.classifier import Classifier, shipped_for
 from harness.lookback.encoding import context_tokens
 from harness.lookback.extraction import Passage, lookback_ratios
 from harness.lookback.guided import Guidance, check, ends_with, guided, text_of
-from harness.lookback.local import load_model
+from harness.models.load import load_language_model
 from harness.newsworld import models
 from harness.newsworld.oracle import judge
 
 
 @pytest.fixture(scope="module")
 def student():
-    return load_model(str(models.path("student")), device="cpu")
+    return load_language_model(str(models.path("student")), device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,9 @@ import pytest
 from harness.errors import HarnessError
 from harness.metrics import Sample, encoders
 from harness.metrics.bertscore import BertScore, from_options, load_baseline, rescale
-from harness.metrics.encoders import Encoder, batches
+from harness.metrics.encoders import Encoder
 from harness.metrics.registry import build
+from harness.models.batches import batches
 
 PAIRS = [
     ("The cat sat on the mat.", "A cat was sitting on a mat."),

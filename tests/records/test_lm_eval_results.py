@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
+from harness.models.identity import model_identity
 from harness.records import from_lm_eval
-from harness.records.provenance import model_identity
 
 
 def test_results_of_another_version_name_what_is_missing(tmp_path: Path) -> None:

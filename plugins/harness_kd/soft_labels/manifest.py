@@ -20,10 +20,11 @@ class Manifest:
     """Everything that makes two caches interchangeable."""
 
     teacher: str
-    """Name as typed; informative, not compared: the weights' hash says which teacher it is."""
+    """Name as typed; informative, not compared: ``teacher_sha256`` says which teacher it is."""
     teacher_revision: str
     """Commit of a hub model, or ``local``; informative."""
-    weights_sha256: str
+    teacher_sha256: str
+    """Of the teacher's content: `harness.models.source.ModelSource.sha256`."""
     vocabulary_sha256: str
     vocabulary_size: int
     """Largest token id plus one; ids are below it, padded rows of the teacher's head are cut off."""
