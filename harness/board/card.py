@@ -1,12 +1,11 @@
-"""A model's scores in the hub's own formats: the ``model-index`` of a model card, and ``.eval_results/*.yaml``.
+"""A model's scores on its card: the hub's ``model-index``, made by huggingface_hub.
 
-Both are made by huggingface_hub. Values are in the metric's own unit; interval, n and signature stand beside each.
+Values are in the metric's own unit; interval, n and signature stand beside each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.records import Record
@@ -53,41 +52,16 @@ def eval_results(record: Record) -> list[EvalResult]:
             dataset_split=split,
             metric_type=key,
             metric_name=key,
-            metric_value=round(score["value"], 6),
+            metric_value=score["value"],
             metric_args={
-                "interval_95": None
-                if score["low"] is None
-                else [round(score["low"], 6), round(score["high"], 6)],
+                "interval": None if score["low"] is None else [score["low"], score["high"]],
+                "confidence": record.bootstrap["confidence"],
                 "n": score["n"],
                 "signature": score["signature"],
             },
         )
         for key, score in record.scores.items()
     ]
-
-
-def eval_result_file(record: Record) -> str | None:
-    """Content of ``.eval_results/<task>.yaml``, for benchmarks on the hub; None for data that is not there."""
-    import yaml
-    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
-
-    if not str(record.provenance.get("data_source")).startswith("hub:"):
-        return None
-    dataset, _, revision, _ = dataset_of(record)
-    date = datetime.fromtimestamp(record.provenance["date"], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    entries = [
-        EvalResultEntry(
-            dataset_id=dataset,
-            task_id=f"{record.task}/{key}",
-            value=round(score["value"], 6),
-            dataset_revision=revision,
-            date=date,
-            notes=f"{score['signature']}; n = {score['n']}",
-        )
-        for key, score in record.scores.items()
-        if score["higher_is_better"] is not None
-    ]
-    return str(yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False))
 
 
 def dataset_of(record: Record) -> tuple[str, str | None, str | None, str | None]:

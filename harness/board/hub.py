@@ -7,13 +7,14 @@ sending it again does not send large files twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal, cast
 
-from harness.board.card import eval_result_file, with_scores
+from harness.board.card import with_scores
+from harness.board.eval_results import eval_result_files
 from harness.board.publish import texts, verify
 from harness.errors import HarnessError
 from harness.models.identity import model_identity
@@ -38,6 +39,8 @@ class Upload:
     """Path in the repository -> local file, or text."""
     left_out: list[str] = field(default_factory=list)
     """Files of the folder that stay here."""
+    notes: list[str] = field(default_factory=list)
+    """What else the user should know, a sentence each."""
 
     def describe(self) -> str:
         """What would go, for ``--dry-run``."""
@@ -45,11 +48,20 @@ class Upload:
         lines = [f"{self.kind} {self.repo}: {len(self.files)} files, {sum(sizes.values()):,} bytes"]
         lines += [f"  {size:>14,}  {name}" for name, size in sorted(sizes.items())]
         lines += [f"  stays here: {', '.join(self.left_out)}"] if self.left_out else []
+        lines += [f"  {note}" for note in self.notes]
         return "\n".join(lines)
 
 
-def model_upload(repo: str, folder: Path, records: Sequence[Path]) -> Upload:
-    """A checkpoint, its card with the records' scores, and the hub's evaluation files.
+def model_upload(
+    repo: str, folder: Path, records: Sequence[Path], benchmarks: Mapping[str, str] | None = None
+) -> Upload:
+    """A checkpoint, its card with the records' scores, and a file for each leaderboard of the hub.
+
+    Args:
+        repo: Owner and name.
+        folder: The checkpoint.
+        records: Of the checkpoint.
+        benchmarks: Task of a benchmark on the hub -> key of the score that its leaderboard takes.
 
     Raises:
         HarnessError: If the folder is no safetensors checkpoint, or a record is of other weights.
@@ -63,13 +75,17 @@ def model_upload(repo: str, folder: Path, records: Sequence[Path]) -> Upload:
     text = readme.read_text("utf-8") if readme.is_file() else None
     files: dict[str, Path | str] = {name: folder / name for name in sent}
     files["README.md"] = with_scores(text, repo.rsplit("/", 1)[-1], loaded)
-    for record in loaded:
-        if content := eval_result_file(record):
-            files[f".eval_results/{record.task}.yaml"] = content
+    results, reasons = eval_result_files(loaded, benchmarks or {})
+    files |= results
     folders = [f"{path.name}/" for path in sorted(folder.iterdir()) if path.is_dir()]
     left = [name for name in names if name not in sent]
     return Upload(
-        repo=repo, kind="model", message="Checkpoint and scores", files=files, left_out=left + folders
+        repo=repo,
+        kind="model",
+        message="Checkpoint and scores",
+        files=files,
+        left_out=left + folders,
+        notes=reasons,
     )
 
 

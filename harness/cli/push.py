@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
 from harness.errors import HarnessError
@@ -19,6 +19,14 @@ def _add_arguments(parser: ArgumentParser) -> None:
         default=[],
         metavar="RECORD",
         help="records of the checkpoint: their scores go into the model card",
+    )
+    parser.add_argument(
+        "--benchmark",
+        type=_benchmark,
+        action="append",
+        default=[],
+        metavar="TASK=SCORE",
+        help="the score that a benchmark's leaderboard on the hub takes for one of its tasks (repeatable)",
     )
     parser.add_argument("--board", type=Path, metavar="SPEC", help="board to send, with its records")
     parser.add_argument("--board-to", metavar="OWNER/NAME", help="data set repository for it")
@@ -40,7 +48,8 @@ def _run(arguments: Namespace) -> int:
     _check(arguments)
     uploads = []
     if arguments.model:
-        uploads.append(model_upload(arguments.to, arguments.model, arguments.records))
+        scores = dict(arguments.benchmark)
+        uploads.append(model_upload(arguments.to, arguments.model, arguments.records, scores))
     if arguments.board:
         uploads.append(
             board_upload(arguments.board_to, arguments.board, documents=not arguments.no_documents)
@@ -61,9 +70,18 @@ def _check(arguments: Namespace) -> None:
             problems.append(f"--{what} and --{where.replace('_', '-')} go together")
     if arguments.records and not arguments.model:
         problems.append("--records belong to a --model")
+    if arguments.benchmark and not arguments.records:
+        problems.append("--benchmark belongs to --records")
     if not arguments.model and not arguments.board:
         problems.append("nothing to send")
     HarnessError.raise_for(problems, "`harness push --help` explains the options.")
+
+
+def _benchmark(text: str) -> tuple[str, str]:
+    task, equals, score = text.rpartition("=")
+    if not (task and equals and score):
+        raise ArgumentTypeError(f"{text!r} is not TASK=SCORE")
+    return task, score
 
 
 COMMAND = Command(

@@ -15,20 +15,30 @@ from threading import Thread
 from typing import Any
 
 import pytest
+import yaml
 from huggingface_hub import ModelCard
 
 from harness.board import publish
-from harness.board.card import dataset_of, eval_result_file, with_scores
+from harness.board.card import dataset_of, with_scores
+from harness.board.eval_results import BenchmarkTask, Unknown, eval_result_files
 from harness.board.hub import board_upload, model_upload
 from harness.cli import main
 from harness.errors import HarnessError
 from harness.models.identity import model_identity
-from harness.records import Record, save_record
+from harness.records import Record, load_record, save_record
 
 MakeRecord = Callable[..., Record]
 WriteBoard = Callable[..., Path]
 TOKEN = "hf_a_secret_of_the_user"
-VALUES = {"quality": [0.1, 0.5, 0.9, 0.4], "length": [3.0, 4.0, 5.0, 6.0]}
+EVAL_YAML = b"""
+name: A benchmark
+evaluation_framework: inspect-ai
+tasks:
+  - id: the_task
+    config: main
+    split: test
+"""
+VALUES = {"rougeL": [0.1, 0.5, 0.9, 0.4], "length": [3.0, 4.0, 5.0, 6.0]}
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -73,7 +83,15 @@ class Hub(BaseHTTPRequestHandler):
             self._answer({"error": self.path}, 404)
 
     def do_GET(self) -> None:
-        self._answer({"error": self.path}, 404)
+        """One registered benchmark, with one task."""
+        if self.path.startswith("/api/datasets?") and "benchmark%3Aofficial" in self.path:
+            self._answer([{"id": "owner/benchmark", "tags": ["benchmark:official"]}])
+        elif self.path == "/datasets/owner/benchmark/resolve/main/eval.yaml":
+            self._send(EVAL_YAML, {"ETag": '"0"', "X-Repo-Commit": "0" * 40})
+        else:
+            self._answer({"error": self.path}, 404)
+
+    do_HEAD = do_GET  # noqa: N815
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -81,13 +99,16 @@ class Hub(BaseHTTPRequestHandler):
     def _base(self) -> str:
         return f"http://127.0.0.1:{self.server.server_address[1]}"
 
-    def _answer(self, content: dict[str, Any], status: int = 200) -> None:
-        data = json.dumps(content).encode()
+    def _answer(self, content: Any, status: int = 200) -> None:
+        self._send(json.dumps(content).encode(), {"Content-Type": "application/json"}, status)
+
+    def _send(self, data: bytes, headers: dict[str, str], status: int = 200) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
+        for name, value in {**headers, "Content-Length": str(len(data))}.items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(data)
+        if self.command != "HEAD":
+            self.wfile.write(data)
 
 
 @pytest.fixture
@@ -152,8 +173,14 @@ def test_a_checkpoint_goes_with_its_scores_and_nothing_else(
     assert "My words." in card.text
     assert card.data.license == "mit"
     results = {result.metric_type: result for result in card.data.eval_results}
-    assert results["quality"].metric_value == pytest.approx(0.475)
-    assert results["quality"].metric_args["signature"] == "quality|version:1"
+    assert results["rougeL"].metric_value == pytest.approx(0.475)
+    stated = load_record(Path(words[-1])).scores["rougeL"]
+    assert results["rougeL"].metric_args == {
+        "interval": [stated["low"], stated["high"]],
+        "confidence": 0.95,
+        "n": 4,
+        "signature": stated["signature"],
+    }
     assert handler.tokens == {f"Bearer {TOKEN}"}
     assert TOKEN not in done.stdout + done.stderr
 
@@ -162,7 +189,7 @@ def test_a_board_goes_with_its_records(
     hub: tuple[type[Hub], str], make_record: MakeRecord, write_board: WriteBoard
 ) -> None:
     handler, address = hub
-    spec = write_board({"a": make_record("a", VALUES)})
+    spec = write_board(make_record("a", VALUES), columns=["rougeL"])
     publish(spec)
     done = push(address, "--board", str(spec), "--board-to", "me/boards")
     assert done.returncode == 0, done.stderr
@@ -220,7 +247,7 @@ def test_scores_of_other_weights_are_not_put_on_a_card(
 
 
 def test_an_edited_board_is_not_sent(make_record: MakeRecord, write_board: WriteBoard) -> None:
-    spec = write_board({"a": make_record("a", VALUES)})
+    spec = write_board(make_record("a", VALUES), columns=["rougeL"])
     publish(spec).write_text("x")
     with pytest.raises(HarnessError):
         board_upload("me/boards", spec)
@@ -240,6 +267,8 @@ def test_a_pickled_checkpoint_is_refused(tmp_path: Path) -> None:
         (["--model", "x", "--to", "noowner"], "has no owner"),
         (["--model", "x", "--to", "a/b c"], "is no name of a repository"),
         (["--board", "b", "--board-to", "a/b", "--records", "r"], "--records belong to a --model"),
+        (["--model", "x", "--to", "a/b", "--benchmark", "t=s"], "--benchmark belongs to --records"),
+        (["--benchmark", "t"], "'t' is not TASK=SCORE"),
     ],
 )
 def test_wrong_options_are_named(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -256,10 +285,125 @@ def test_results_of_others_stay_on_the_card(make_record: MakeRecord) -> None:
     other = make_record("m", VALUES, task="another")
     twice = ModelCard(with_scores(with_scores(once, "m", [other]), "m", [record]))
     found = sorted((result.task_name, result.metric_type) for result in twice.data.eval_results)
-    assert found == [(f"{task} 1.0", key) for task in ("another", "made_up") for key in ("length", "quality")]
-    content = eval_result_file(record)
-    assert content is not None
-    assert "id: abisee/cnn_dailymail" in content
-    assert "revision: 0123abc" in content
-    assert "length" not in content  # has no better direction, so it ranks nothing
-    assert eval_result_file(other) is None
+    assert found == [
+        (f"{task} 1.0", key) for task in ("another", "made_up") for key in ("answer_rate", "length", "rougeL")
+    ]
+
+
+# a score on a benchmark's own leaderboard
+
+BENCHMARK = {"data_source": f"hub:owner/benchmark/main@{'a' * 40}:test"}
+
+
+class Registry:
+    """What the hub would say: one benchmark with one task."""
+
+    official = frozenset({"owner/benchmark", "owner/broken"})
+
+    def tasks(self, dataset: str) -> tuple[BenchmarkTask, ...]:
+        if dataset == "owner/broken":
+            raise Unknown("the eval.yaml of owner/broken cannot be read")
+        return (BenchmarkTask(id="the_task", config="main", split="test"),)
+
+
+def test_a_score_goes_to_a_benchmark_that_the_hub_has_registered(
+    hub: tuple[type[Hub], str], checkpoint: Path, record_of: Callable[..., Path]
+) -> None:
+    handler, address = hub
+    record = record_of(checkpoint, **BENCHMARK)
+    words = ["--model", str(checkpoint), "--to", "me/student", "--records", str(record)]
+    done = push(address, *words, "--benchmark", "the_task=rougeL")
+    assert done.returncode == 0, done.stderr
+    (name,) = (name for name in handler.received["models/me/student"] if name.startswith(".eval_results/"))
+    assert name == ".eval_results/made_up.yaml"
+    (entry,) = yaml.safe_load(handler.received["models/me/student"][name])
+    stated = load_record(record).scores["rougeL"]
+    assert entry["dataset"] == {"id": "owner/benchmark", "task_id": "the_task", "revision": "a" * 40}
+    assert entry["value"] == stated["value"]
+    assert entry["date"] == "2026-09-21T14:13:20Z"
+    interval = f"95% interval [{stated['low']},{stated['high']}]"
+    assert entry["notes"] == f"{stated['signature']}; n = 4; {interval}"
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("newsworld:test:n=4:seed=0", "newsworld is not a data set on the hub"),
+        (
+            "hub:abisee/cnn_dailymail/3.0.0@0123abc:test",
+            "abisee/cnn_dailymail is not a registered benchmark on the hub",
+        ),
+        (
+            BENCHMARK["data_source"],
+            "owner/benchmark is a benchmark, and one score must be named for its task (the_task)",
+        ),
+    ],
+)
+def test_a_dry_run_says_why_there_is_no_file(
+    hub: tuple[type[Hub], str], checkpoint: Path, record_of: Callable[..., Path], source: str, said: str
+) -> None:
+    words = [
+        "--model",
+        str(checkpoint),
+        "--to",
+        "me/x",
+        "--records",
+        str(record_of(checkpoint, data_source=source)),
+    ]
+    done = push(hub[1], *words, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert f"no .eval_results for made_up: {said}" in done.stdout
+    assert ".eval_results/" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "score", "said"),
+    [
+        ({"limit": 4.0}, "rougeL", "the run was limited to a part"),
+        ({}, "nosuch", "the record has no score nosuch, but rougeL, length, answer_rate"),
+        (
+            {"data_source": "hub:owner/benchmark/main:train"},
+            "rougeL",
+            "the_task is measured on main:test, the record on main:train",
+        ),
+        ({"data_source": "hub:owner/benchmark/other:test"}, "rougeL", "the record on other:test"),
+        ({"data_source": "hub:owner/broken:test"}, "rougeL", "the eval.yaml of owner/broken cannot be read"),
+        (
+            {"data_source": "hub:owner/benchmark"},
+            "rougeL",
+            None,
+        ),  # what the record does not say contradicts nothing
+    ],
+)
+def test_a_score_that_is_not_the_benchmarks_is_refused(
+    make_record: MakeRecord, changes: dict[str, Any], score: str, said: str | None
+) -> None:
+    record = make_record(
+        "m", {"rougeL": VALUES["rougeL"], "length": VALUES["length"]}, provenance={**BENCHMARK, **changes}
+    )
+    if said is None:
+        assert list(eval_result_files([record], {"the_task": score}, Registry())[0]) == [
+            ".eval_results/made_up.yaml"
+        ]
+        return
+    with pytest.raises(HarnessError) as caught:
+        eval_result_files([record], {"the_task": score}, Registry())
+    assert said in caught.value.problem
+    assert "no .eval_results for the benchmark task the_task" in caught.value.problem
+
+
+def test_a_leaderboard_takes_the_score_of_all_samples(make_record: MakeRecord) -> None:
+    record = make_record("m", {"rougeL": [1.0, None, 0.0]}, provenance=BENCHMARK)
+    with pytest.raises(HarnessError, match="1 of 3 samples failed"):
+        eval_result_files([record], {"the_task": "rougeL"}, Registry())
+
+
+def test_without_the_hub_a_push_says_that_it_could_not_ask(make_record: MakeRecord) -> None:
+    files, (reason,) = eval_result_files(
+        [make_record("m", VALUES, provenance=BENCHMARK)], {}
+    )  # tests are offline
+    assert files == {}
+    assert (
+        reason
+        == "no .eval_results for made_up: the hub could not be asked for its benchmarks (OfflineModeIsEnabled)"
+    )
