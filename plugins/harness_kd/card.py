@@ -41,6 +41,7 @@ def model_card(
         "temperature": f"{plan.temperature:g}" if distilled else "none",
         "label smoothing": f"{plan.label_smoothing:g}",
         "optimizer": f"{plan.optimizer}, cosine from {plan.learning_rate:g}, weight decay {plan.weight_decay:g}",
+        "precision": f"trained in float32{' with bfloat16 autocast' if plan.bf16 else ''}, saved in {identity['save_dtype']}",
         "adapter": f"LoRA rank {plan.lora_rank}, alpha {plan.lora_alpha}, dropout {plan.lora_dropout:g}, "
         + ("kept apart" if plan.keep_adapter else "merged")
         if plan.lora_rank

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harness_kd.loss import LossSettings
     from harness_kd.soft_labels.online import LabelSource
     from harness_kd.train import Prepared
+    from harness_kd.trainer import DistillationTrainer
 
 
 def fit(prepared: Prepared, labels: LabelSource | None, folder: Path) -> dict[str, Any]:
@@ -61,11 +62,7 @@ def fit(prepared: Prepared, labels: LabelSource | None, folder: Path) -> dict[st
         raise HarnessError(
             f"--optimizer {plan.optimizer}: {str(error).splitlines()[0]}", "Install that, or choose another."
         ) from error
-    if plan.lora_rank and not plan.keep_adapter:
-        if trainer.args.should_save:
-            merged(trainer.accelerator.unwrap_model(trainer.model)).save_pretrained(folder / "model")
-    else:
-        trainer.save_model(str(folder / "model"))
+    _save(trainer, prepared, folder)
     shown = ("step", "epoch", "loss", "cross_entropy", "divergence", "learning_rate")
     history = [
         {name: entry[name] for name in shown if name in entry}
@@ -77,6 +74,19 @@ def fit(prepared: Prepared, labels: LabelSource | None, folder: Path) -> dict[st
         "history": history,
         "dev": _dev_scores(plan, trainer.state.log_history),
     }
+
+
+def _save(trainer: DistillationTrainer, prepared: Prepared, folder: Path) -> None:
+    """Leave the model in ``folder/model``: in the precision to save in, with its adapter merged; or the adapter alone."""
+    plan = prepared.plan
+    if not plan.lora_rank:
+        trainer.save_dtype = prepared.save_dtype
+    merge = plan.lora_rank > 0 and not plan.keep_adapter
+    trainer.save_model(str(folder / ("adapter" if merge else "model")))
+    if merge and trainer.args.should_save:
+        merged(prepared.student, folder / "adapter", dtype=prepared.save_dtype).save_pretrained(
+            folder / "model"
+        )
 
 
 def _resume_from(folder: Path) -> str | None:

@@ -125,8 +125,8 @@ class TrainPlan:
     keep_adapter: bool = False
     """Save the adapter alone instead of adding it to the weights; such a folder needs peft to load."""
     save_dtype: str = "auto"
-    """Precision of the finished model: ``float32``, ``bfloat16`` or ``float16``; ``auto`` is the one that the student is stored in. Weights
-    that train, and checkpoints, are float32 all the same."""
+    """Precision of the finished model: ``float32``, ``bfloat16`` or ``float16``; ``auto`` is the one that the student is stored in.
+    Weights that train, and checkpoints, are float32 all the same."""
     report_to: str = "none"
     """Reporting backends of transformers' Trainer, comma-separated: `REPORTERS`."""
     checkpoint_steps: int = 0

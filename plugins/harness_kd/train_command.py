@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
+from harness.models.device import DTYPES
 from harness.plugins import Command
 from harness.quiet import hide_loading_bars
 from harness_kd.options import add_data_options, add_option
@@ -93,6 +94,12 @@ def _add_optimizer_options(parser: ArgumentParser) -> None:
     add_option(parser, "max_grad_norm", "gradient clipping; 0 for none")
     add_option(parser, "packing", "join examples into full rows, each seeing only itself")
     add_option(parser, "bf16", "autocast to bfloat16")
+    add_option(
+        parser,
+        "save_dtype",
+        "of the finished model; auto: as the student is stored",
+        choices=("auto", *DTYPES),
+    )
     add_option(parser, "gradient_checkpointing", "recompute activations in the backward pass")
     add_option(parser, "dev", "data to choose a checkpoint on", metavar="PATH_OR_NAME")
     add_option(parser, "select", "the last checkpoint, or the best epoch on --dev", choices=SELECTIONS)

@@ -24,6 +24,7 @@ from harness.errors import HarnessError
 from harness_kd.checkpoints import faults, rotate, seal
 from harness_kd.data import Example
 from harness_kd.packing import bins_of, packed
+from harness_kd.precision import cast, state_dtype
 from harness_kd.processes import agreed
 from harness_kd.soft_labels.online import LabelSource
 from harness_kd.states import padded
@@ -143,6 +144,8 @@ class DistillationTrainer(Trainer):
 
     score_dev: Callable[[DistillationTrainer], dict[str, float]] | None = None
     """Scores the model on dev data; see `harness_kd.selection`."""
+    save_dtype: str | None = None
+    """Precision that the model is saved in; None: that of its training, which a checkpoint needs."""
     _parts: Tensor | None = None
     """float [2], sums since the step `_parts_since`."""
     _parts_since = 0
@@ -210,6 +213,14 @@ class DistillationTrainer(Trainer):
         tied = getattr(self.model, "all_tied_weights_keys", None) or {}
         load_result.missing_keys[:] = [name for name in load_result.missing_keys if name not in tied]
         super()._issue_warnings_after_load(load_result)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        if self.save_dtype is None or output_dir is None or not self.args.should_save:
+            super()._save(output_dir, state_dict)
+            return
+        whole = self.accelerator.unwrap_model(self.model).state_dict() if state_dict is None else state_dict
+        super()._save(output_dir, cast(whole, self.save_dtype))
+        state_dtype(Path(output_dir), self.save_dtype)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         output = Path(str(self.args.output_dir))
