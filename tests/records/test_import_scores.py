@@ -285,6 +285,24 @@ def test_wrong_options_are_named(
     assert said in capsys.readouterr().err
 
 
+def test_a_board_of_published_scores_says_so_and_is_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        row(str(i), model, float(i % 4 < good))
+        for i in range(40)
+        for model, good in (("o/good", 3), ("o/bad", 1))
+    ]
+    paths = import_scores(rows, Path("records"), task="t", published=PUBLISHED)
+    assert main(["publish", "board.json", "--records", *map(str, paths), "--compare", "bad", "good"]) == 0
+    page = Path("board.md").read_text()
+    assert "Not measured here: published by A board, https://example.org/board, accessed 2026-11-24." in page
+    assert "| 1 | good <sup>1</sup> | 75.0" in page
+    assert "good is better than bad on faithful" in page
+    assert main(["verify", "board.json"]) == 0
+
+
 def test_all_wrong_rows_are_named_at_once_but_not_thousands(tmp_path: Path) -> None:
     rows = [row(str(i), "m", 7.0) for i in range(1000)]
     with pytest.raises(HarnessError) as caught:
