@@ -25,7 +25,7 @@ def figures(board: Board) -> list[dict[str, Any]]:
         (
             "tradeoff",
             "Overlap with references against faithfulness",
-            "Lines are 95% intervals.",
+            "",
             tradeoff(board),
         ),
     )

@@ -48,6 +48,7 @@ def as_html(board: Board) -> str:
             footnotes=board.footnotes,
             notes=board.spec.notes,
             figures=figures(board),
+            reading=comparison_views.reading(board),
             comparisons=comparison_views.comparisons(board),
             samples=views.samples(data),
             scores=views.scores(board),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from harness.board.svg import Axis, Drawing, arrow, dot, in_rows, line, shared_axes, shorten, text
+from harness.board.svg import Axis, Drawing, arrow, dot, in_rows, line, shared_axes, shorten, text, text_width
 from harness.board.table import Board, Column, Compared, Row
 from harness.board.tradeoff import tradeoff
 from harness.board.units import DIFFERENCE_UNITS, UNITS, limits, value
@@ -135,13 +135,23 @@ def _arrow_panel(column: Column, moved: Sequence[tuple[Compared, ScoreComparison
         names = f"{compared.baseline} → {compared.candidate}"
         colour = direction(found)
         marks += [
-            text(8, y - 25, shorten(names, _WIDTH - 16), "small", full=names),
+            text(8, y - 25, _names(compared, _WIDTH - 16), "small", full=names),
             text(8, y - 11, _change(column, found), "small"),
             dot(before, y, f"from {colour.split()[0]}"),
             arrow(before, y, after, y, colour),
         ]
     title = f"{column.name} from baseline to candidate, {len(moved)} comparisons"
     return Drawing(width=_WIDTH, height=bottom + _FOOT, marks="".join(marks), title=title)
+
+
+def _names(compared: Compared, width: float) -> str:
+    """Both names, the shorter one uncut if it takes less than half of the room."""
+    arrow_width = text_width(" → ")
+    names = compared.baseline, compared.candidate
+    widths = [text_width(" ".join(name.split())) for name in names]
+    half = (width - arrow_width) / 2
+    room = [max(half, 2 * half - other) for other in reversed(widths)]
+    return " → ".join(shorten(name, space) for name, space in zip(names, room, strict=True))
 
 
 def _change(column: Column, found: ScoreComparison) -> str:

@@ -14,7 +14,8 @@ from html import escape
 
 STYLE = """
 svg{--ink:#1b1f24;--soft:#59636e;--rule:#d1d9e0;--paper:#fff;--good:#0072b2;--bad:#b84e00}
-svg text{font:12px system-ui,sans-serif;fill:var(--ink)}svg .small{font-size:11px;fill:var(--soft)}svg .bold{font-weight:600}
+svg text{font:12px system-ui,sans-serif;fill:var(--ink);paint-order:stroke;stroke:var(--paper);stroke-width:3px}
+svg .small{font-size:11px;fill:var(--soft)}svg .bold{font-weight:600}
 svg .grid{stroke:var(--rule);stroke-width:1}svg .line{stroke-width:2}svg .bar{stroke-width:2.5;stroke-linecap:round}
 svg .thin{stroke-width:1.25;opacity:.55}svg .neutral{stroke:var(--soft);fill:var(--soft)}
 svg .better{stroke:var(--good);fill:var(--good)}svg .worse{stroke:var(--bad);fill:var(--bad)}
@@ -164,13 +165,22 @@ def text_width(content: str) -> float:
 
 
 def shorten(content: str, width: float) -> str:
-    """Text on one line, cut to about ``width`` pixels."""
+    """Text on one line, cut in its middle to about ``width`` pixels: names of models differ at either end."""
     content = " ".join(content.split())
     if text_width(content) <= width:
         return content
-    while content and text_width(content) + CHARACTER > width:
-        content = content[:-1]
-    return content + "…"
+    head, tail = _beginning(content, 0.55 * width), _beginning(content[::-1], 0.45 * width - CHARACTER)
+    return f"{head}…{tail[::-1]}"
+
+
+def _beginning(content: str, width: float) -> str:
+    """As many characters as fit."""
+    room = width
+    for position, character in enumerate(content):
+        room -= text_width(character)
+        if room < 0:
+            return content[:position]
+    return content
 
 
 def _escaped(content: str) -> str:

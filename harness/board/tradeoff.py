@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.board.svg import Axis, Drawing, arrow, dot, line, shared_axes, shorten, text, text_width
+from harness.board.svg import Axis, Drawing, arrow, axis, dot, line, shorten, text, text_width
 from harness.board.table import Board, Column, Row
 from harness.board.units import UNITS, limits, value
 from harness.metrics.suite import ScoreSummary
 
-_WIDTH, _HEIGHT = 540.0, 400.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 16.0, 34.0, 46.0
 _LABEL, _TYPE = 170.0, 12.0
 _FEW = 30
-"""Above this many rows intervals would hide the dots."""
+"""Above this many rows intervals would hide the dots, and the plot is larger."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,15 @@ class Box:
     top: float
     right: float
     bottom: float
+
+    def within(self, other: Box) -> bool:
+        """Whether it lies in the other."""
+        return (
+            other.left <= self.left
+            and self.right <= other.right
+            and other.top <= self.top
+            and self.bottom <= other.bottom
+        )
 
     def meets(self, other: Box) -> bool:
         """Whether the two overlap."""
@@ -65,44 +73,54 @@ def _drawn(
 ) -> Drawing:
     across, up = columns
     few = len(rows) <= _FEW
-    (x,) = shared_axes(
-        [[end for _, score, _ in rows for end in _ends(across, score, few)]], _LEFT + 8, _WIDTH - _RIGHT - 8
+    width, height = (540.0, 400.0) if few else (820.0, 600.0)
+    x = axis(
+        [end for _, score, _ in rows for end in _ends(across, score, few)], _LEFT + 8, width - _RIGHT - 8
     )
-    (y,) = shared_axes(
-        [[end for _, _, score in rows for end in _ends(up, score, few)]], _HEIGHT - _BOTTOM - 8, _TOP + 8
-    )
+    y = axis([end for _, _, score in rows for end in _ends(up, score, few)], height - _BOTTOM - 8, _TOP + 8)
     places = {row.label: (x(value(across, a.value)), y(value(up, b.value))) for row, a, b in rows}
-    marks = _frame(across, up, x, y)
+    marks = _frame(across, up, x, y, width, height)
     if few:
-        for row, a, b in rows:
-            px, py = places[row.label]
-            (x1, x2), (y1, y2) = limits(across, a), limits(up, b)
-            marks += [
-                line(x(x1), py, x(x2), py, "bar thin neutral"),
-                line(px, y(y1), px, y(y2), "bar thin neutral"),
-            ]
-    for found in board.comparisons if few else ():
-        if found.baseline in places and found.candidate in places:
-            marks.append(arrow(*places[found.baseline], *places[found.candidate], "neutral thin"))
+        marks += [
+            mark
+            for row, a, b in rows
+            for mark in _cross(x, y, places[row.label], limits(across, a), limits(up, b))
+        ]
+        marks += [
+            arrow(*places[found.baseline], *places[found.candidate], "thin neutral")
+            for found in board.comparisons
+            if found.baseline in places and found.candidate in places
+        ]
     marks += [dot(*place, "neutral", title=label) for label, place in places.items()]
-    labels = place_labels(list(places.items()), Box(_LEFT, _TOP - 6, _WIDTH, _HEIGHT - _BOTTOM))
-    marks += labels
-    unnamed = len(places) - len(labels)
-    if unnamed:
-        marks.append(text(_LEFT, _HEIGHT - 4, f"{unnamed} dots without room for a name", "small"))
+    labels = place_labels(list(places.items()), Box(_LEFT, _TOP - 6, width, height - _BOTTOM))
+    said = ["Lines: 95% intervals."] if few else []
+    if len(labels) < len(places):
+        said.append(f"{len(places) - len(labels)} dots without room for a name.")
+    marks += [*labels, text(_LEFT, height - 6, " ".join(said), "small")]
     title = f"{across.name} against {up.name} of {len(rows)} rows" + (", with 95% intervals" if few else "")
-    return Drawing(width=_WIDTH, height=_HEIGHT, marks="".join(marks), title=title)
+    return Drawing(width=width, height=height, marks="".join(marks), title=title)
 
 
 def _ends(column: Column, score: ScoreSummary, few: bool) -> tuple[float, float]:
     return limits(column, score) if few else (value(column, score.value),) * 2
 
 
-def _frame(across: Column, up: Column, x: Axis, y: Axis) -> list[str]:
-    floor, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
+def _cross(
+    x: Axis, y: Axis, place: tuple[float, float], across: tuple[float, float], up: tuple[float, float]
+) -> list[str]:
+    """Both intervals of a dot."""
+    px, py = place
+    return [
+        line(x(across[0]), py, x(across[1]), py, "bar thin neutral"),
+        line(px, y(up[0]), px, y(up[1]), "bar thin neutral"),
+    ]
+
+
+def _frame(across: Column, up: Column, x: Axis, y: Axis, width: float, height: float) -> list[str]:
+    floor, right = height - _BOTTOM, width - _RIGHT
     marks = [
         text(0, 14, _named(up), "bold", full=up.name),
-        text(right, _HEIGHT - 6, _named(across), "bold", "end", full=across.name),
+        text(right, height - 6, _named(across), "bold", "end", full=across.name),
     ]
     for tick in x.ticks():
         marks.append(line(x(tick), _TOP, x(tick), floor, "grid"))
@@ -114,7 +132,7 @@ def _frame(across: Column, up: Column, x: Axis, y: Axis) -> list[str]:
 
 
 def _named(column: Column) -> str:
-    return f"{shorten(column.name, 300)} ({UNITS[column.score.unit]})"
+    return f"{shorten(column.name, 230)} ({UNITS[column.score.unit]})"
 
 
 def place_labels(dots: Sequence[tuple[str, tuple[float, float]]], frame: Box) -> list[str]:
@@ -124,29 +142,25 @@ def place_labels(dots: Sequence[tuple[str, tuple[float, float]]], frame: Box) ->
     """
     taken = [Box(px - 6, py - 6, px + 6, py + 6) for _, (px, py) in dots]
     labels = []
-    for full, (px, py) in dots:
+    for full, place in dots:
         label = shorten(full, _LABEL)
-        for left, base in _around(px, py, text_width(label)):
-            box = Box(left, base - _TYPE, left + text_width(label), base + 3)
-            inside = frame.left <= box.left and box.right <= frame.right
-            inside = inside and frame.top <= box.top and box.bottom <= frame.bottom
-            if inside and not any(box.meets(other) for other in taken):
+        for x, base, anchor in _around(*place):
+            box = _box(x, base, text_width(label), anchor)
+            if box.within(frame) and not any(box.meets(other) for other in taken):
                 taken.append(box)
-                labels.append(text(left, base, label, full=full))
+                labels.append(text(x, base, label, "", anchor, full))
                 break
     return labels
 
 
-def _around(px: float, py: float, width: float) -> list[tuple[float, float]]:
-    """Left ends of base lines around a dot: right, left, above and below, then somewhat farther off."""
-    near = [
-        (px + 8, py + 4),
-        (px - 8 - width, py + 4),
-        (px + 6, py - 8),
-        (px - 6 - width, py - 8),
-        (px + 6, py + 17),
-        (px - 6 - width, py + 17),
-        (px - width / 2, py - 10),
-        (px - width / 2, py + 20),
-    ]
-    return [*near, (px + 8, py - 20), (px - 8 - width, py - 20), (px + 8, py + 29), (px - 8 - width, py + 29)]
+def _around(px: float, py: float) -> list[tuple[float, float, str]]:
+    """Where a label's base line may start, end or have its middle: right, left, above and below a dot, then farther off."""
+    sides = [(8, "start"), (-8, "end")]
+    rows = (4, -8, 17, -20, 29)
+    beside = [(px + x, py + y, anchor) for y in rows for x, anchor in sides]
+    return [*beside[:6], (px, py - 10, "middle"), (px, py + 20, "middle"), *beside[6:]]
+
+
+def _box(x: float, base: float, width: float, anchor: str) -> Box:
+    left = x - {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor] * width
+    return Box(left, base - _TYPE, left + width, base + 3)

@@ -81,8 +81,9 @@ def tables(board: Board) -> list[View]:
             *_heads([column for column in board.beside if column.task == task], "task"),
         )
     ]
+    by_task = sorted(board.columns, key=lambda column: board.tasks.index(column.task))
     return [
-        _table(board, "results", "Results", _heads(board.columns, "task")),
+        _table(board, "results", "Results", _heads(by_task, "task")),
         _table(board, "answers", BESIDE, answers),
     ]
 
@@ -240,18 +241,23 @@ def relative_link(path: str) -> str:
 
 def samples(data: View) -> list[str]:
     """What the sample browser holds, in sentences; empty without samples."""
-    found = []
-    for task in data["tasks"]:
-        shown, total = len(task["documents"]), task["total"]
-        name = f"{task['name']}: " if len(data["tasks"]) > 1 else ""
-        found.append(
-            f"{name}{shown:,} of {total:,} documents, those on which the first comparison differs first."
-            if shown < total and data["comparisons"]
-            else f"{name}{'the first ' if shown < total else 'all '}{shown:,} of {total:,} documents."
-        )
+    several = len(data["tasks"]) > 1
+    found = [
+        f"{task['name']}: {_which(task, data)}." if several else f"{_which(task, data)}."
+        for task in data["tasks"]
+    ]
     if found and len(data["rows"]) < data["models"]:
         found.append(f"Responses of {len(data['rows'])} of {data['models']} models.")
-    return [text[0].upper() + text[1:] if text.startswith(("all", "the first")) else text for text in found]
+    return found
+
+
+def _which(task: View, data: View) -> str:
+    shown, total = len(task["documents"]), task["total"]
+    if shown == total:
+        return f"All {total:,} documents"
+    if data["comparisons"]:
+        return f"{shown:,} of {total:,} documents, those on which the first comparison differs first"
+    return f"The first {shown:,} of {total:,} documents"
 
 
 def cited(board: Board) -> list[View]:

@@ -56,11 +56,11 @@ for (const table of document.querySelectorAll("table.sortable")) {
 {
   const input = document.getElementById("model");
   const rows = [...document.querySelectorAll("tr[data-model]")];
+  const models = rows.filter((row) => row.closest("table").dataset.name === "results");
   const show = () => {
     const word = input.value.trim().toLowerCase();
     for (const row of rows) row.hidden = !row.dataset.model.toLowerCase().includes(word);
-    const models = [...document.querySelectorAll("#model")[0].closest("section").querySelectorAll("tr[data-model]")];
-    document.getElementById("models").value = `${models.filter((row) => !row.hidden).length} of ${models.length}`;
+    document.getElementById("models").value = `${models.filter((row) => !row.hidden).length} of ${models.length} models`;
   };
   input?.addEventListener("input", () => {
     show();
