@@ -43,21 +43,26 @@ class Unknown(Exception):  # noqa: N818 - a reason, not an error: the push goes 
 class Hub:
     """What the hub says of benchmarks, asked once and only if a record needs it."""
 
-    @cached_property
+    @property
     def official(self) -> frozenset[str]:
         """Data sets that are registered as benchmarks.
 
         Raises:
             Unknown: If the hub cannot be asked.
         """
+        if isinstance(self._listed, Unknown):
+            raise self._listed
+        return self._listed
+
+    @cached_property
+    def _listed(self) -> frozenset[str] | Unknown:
+        """The list, or why there is none: a hub that is out of reach is tried for half a minute, and once is enough."""
         from huggingface_hub import HfApi
 
         try:
             return frozenset(found.id for found in HfApi().list_datasets(filter=_OFFICIAL))
         except Exception as error:  # the HTTP library's errors are others from release to release
-            raise Unknown(
-                f"the hub could not be asked for its benchmarks ({type(error).__name__})"
-            ) from error
+            return Unknown(f"the hub could not be asked for its benchmarks ({type(error).__name__})")
 
     def tasks(self, dataset: str) -> tuple[BenchmarkTask, ...]:
         """The leaderboards of a benchmark.
