@@ -107,7 +107,10 @@ def iter_jsonl(path: str | os.PathLike[str], *, allow_nan: bool = False) -> Iter
                 )
                 if not isinstance(row, dict):
                     raise ValueError(f"expected an object, found {type(row).__name__}")
-            except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+            except (
+                ValueError,
+                RecursionError,
+            ) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
                 raise HarnessError(
                     f"{path}, line {number}: {error}", "Each line must be one JSON object in UTF-8."
                 ) from error

@@ -7,7 +7,7 @@ A board is verified without it; the page's sample browser reads it, and `harness
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class Document:
 
 def encode_documents(documents: Iterable[Document]) -> bytes:
     """The bytes of a documents file."""
-    return "".join(canonical_json(asdict(document)) + "\n" for document in documents).encode()
+    return "".join(canonical_json(vars(document)) + "\n" for document in documents).encode()
 
 
 def save_documents(documents: Iterable[Document], task: str, folder: Path) -> Path:
@@ -55,13 +55,20 @@ def load_documents(record: Header, record_path: Path) -> dict[int, Document] | N
     path = documents_path(record, record_path)
     if path is None or not path.is_file():
         return None
+    return documents_of(checked_lines(path, "documents file"), path)
+
+
+def documents_of(lines: Iterable[Mapping[str, Any]], path: Path) -> dict[int, Document]:
+    """The documents on the lines of a file, by ``doc_id``.
+
+    Raises:
+        HarnessError: If a line is no document, or one stands twice.
+    """
     found: dict[int, Document] = {}
-    for number, fields in enumerate(checked_lines(path, "documents file"), start=1):
+    for number, fields in enumerate(lines, start=1):
         if not _is_document(fields) or fields["doc_id"] in found:
             what = (
-                "a document that occurs twice"
-                if _is_document(fields)
-                else "a document has doc_id, source and references"
+                "a document that occurs twice" if _is_document(fields) else "no doc_id, source and references"
             )
             raise HarnessError(f"{path}, line {number}: {what}", "Import the results again.")
         found[fields["doc_id"]] = Document(**{**fields, "references": tuple(fields["references"])})

@@ -50,10 +50,15 @@ def checked_lines(path: Path, what: str) -> list[dict[str, Any]]:
             f"{path}: the content does not match the name (it hashes to {digest})",
             "Records are never edited: restore the file from version control.",
         )
-    return _canonical(data, path, what)
+    return canonical_lines(data, path, what)
 
 
-def _canonical(data: bytes, path: Path, what: str) -> list[dict[str, Any]]:
+def canonical_lines(data: bytes, path: Path, what: str) -> list[dict[str, Any]]:
+    """The lines of a file in the one form in which records are written.
+
+    Raises:
+        HarnessError: If a line is not JSON, is written in another way (a blank, an order of keys), or is no text.
+    """
     *lines, last = data.split(b"\n")
     remedy = "Import the results again; a record is never written by hand."
     rows = []
@@ -109,14 +114,14 @@ def decode(data: bytes, path: Path) -> Record:
     Raises:
         HarnessError: As `load_record`.
     """
-    return _record(_canonical(data, path, "record"), path)
+    return _record(canonical_lines(data, path, "record"), path)
 
 
 def _record(lines: list[dict[str, Any]], path: Path) -> Record:
     first, *rows = lines
     header = _header(first, path)
     _check_rows(rows, path)
-    return Record(**header, samples=tuple(map(_sample, rows)))
+    return Record(**header, samples=tuple(map(sample_of, rows)))
 
 
 def load_scored(path: Path) -> Scored:
@@ -150,10 +155,11 @@ def load_samples(path: Path, doc_ids: Iterable[int]) -> dict[int, SampleRecord]:
     """Some samples of a record, by ``doc_id``."""
     wanted = set(doc_ids)
     rows = checked_lines(path, "record")[1:]
-    return {row["doc_id"]: _sample(row) for row in rows if row["doc_id"] in wanted}
+    return {row["doc_id"]: sample_of(row) for row in rows if row["doc_id"] in wanted}
 
 
-def _sample(row: Mapping[str, Any]) -> SampleRecord:
+def sample_of(row: Mapping[str, Any]) -> SampleRecord:
+    """A sample from its line."""
     windows = row.get("lookback_windows")
     return SampleRecord(
         **{
@@ -273,10 +279,14 @@ def _wrong_scores(row: dict[str, Any], widths: dict[str, int]) -> str | None:
             or len(counts) != widths.setdefault(key, len(counts))
             or key not in scores
             or not _within(counts, 0, _NUMBERS)
-            or any(type(count) is float and count.is_integer() for count in counts)
+            or (float in map(type, counts) and any(map(float.is_integer, filter(_is_float, counts))))
         ):
             return f"statistics of {key} are not the counts behind its score"
     return None
+
+
+def _is_float(value: Any) -> bool:
+    return type(value) is float
 
 
 def _within(values: Collection[Any], least: int, types: Collection[type]) -> bool:
