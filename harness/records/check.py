@@ -85,6 +85,8 @@ def wrong_samples(record: Scored, documents: Mapping[int, Document] | None) -> l
     for key in sorted({*record.scores, *record.values}):
         if key in record.scores:
             found += _statement(record, key)
+        else:
+            found.append(f"samples have {key}, which has no headline")
         if key in record.values:
             found += [f"{key}: {problem}" for problem in _column(record, key, record.values[key])]
     return found

@@ -47,10 +47,7 @@ def scorer_of(record: Header, key: str) -> ScoreFunction:
 
 def wrong_headlines(record: Scored) -> list[str]:
     """Each headline that is not what the samples give."""
-    wrong = [problem for key in record.scores for problem in _wrong_headline(record, key)]
-    return wrong + [
-        f"samples have {key}, which has no headline" for key in record.values if key not in record.scores
-    ]
+    return [problem for key in record.scores for problem in _wrong_headline(record, key)]
 
 
 def _wrong_headline(record: Scored, key: str) -> list[str]:

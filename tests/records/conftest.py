@@ -6,9 +6,23 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from harness.files import sha256_bytes
+from harness.lmeval import sample_log
+from harness.metrics.answers import AnswerRule
+from harness.metrics.base import CorpusScore, Sample
+from harness.metrics.registry import build
+from harness.metrics.suite import Suite
+from harness.newsworld import rows
+from harness.records import Document, Record, SampleRecord
+from harness.records.documents import encode_documents
+from harness.stats.rounding import rounded_tree
 
 GENERATE = """
 task: stranger_generate
@@ -84,3 +98,74 @@ def results(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert ran.returncode == 0, ran.stderr[-2000:]
     (written,) = (folder / "out").iterdir()
     return written
+
+
+def _score_texts(
+    families: Sequence[str] = ("oracle", "rouge", "chrf", "surface"),
+    options: Mapping[str, Any] | None = None,
+    *,
+    rule: AnswerRule | None = None,
+    n: int = 24,
+    model: str = "student",
+    exact: bool = False,
+) -> tuple[Record, list[Document]]:
+    """A record of responses to news-world articles, some of them no answers, and its documents; ``exact``: numbers as computed."""
+    articles = rows("test", n)
+    responses = [_response(i, row) for i, row in enumerate(articles)]
+    texts = [
+        Sample(source=row["article"], references=tuple(row["references"]), response=response.strip())
+        for row, response in zip(articles, responses, strict=True)
+    ]
+    suite = Suite(build(families, options or {}), rule)
+    scores = suite.score(texts)
+    if not exact:
+        scores = [sample_log.as_published(found) for found in scores]
+    summary = suite.summarise([text.response for text in texts], scores)
+    documents = [
+        Document(doc_id=i, source=text.source, references=text.references) for i, text in enumerate(texts)
+    ]
+    counts = summary.counts | {name: c for metric in suite.metrics for name, c in metric.counts().items()}
+    headlines = {key: asdict(score) for key, score in summary.scores.items()}
+    record = Record(
+        task="kd_newsworld_factual",
+        task_version="1.0",
+        model=model,
+        metrics=tuple(families),
+        metric_options=dict(options or {}),
+        bootstrap=asdict(summary.bootstrap),
+        scores=headlines if exact else rounded_tree(headlines),
+        stated={},
+        counts=counts,
+        prompt="Article: {source}\nSummary:",
+        documents=sha256_bytes(encode_documents(documents)),
+        provenance={
+            "model": {"name": model, "revision": "local"},
+            "software": {"harness": "1"},
+            "date": 1_790_000_000,
+            "data_source": "newsworld",
+        },
+        samples=tuple(
+            SampleRecord(
+                doc_id=i,
+                response=responses[i],
+                scores={key: float(score) for key, score in found.items()},
+                statistics={key: s.statistics for key, s in found.items() if isinstance(s, CorpusScore)},
+            )
+            for i, found in enumerate(scores)
+        ),
+    )
+    return record, documents
+
+
+def _response(i: int, row: Mapping[str, Any]) -> str:
+    kind = i % 6
+    if kind == 5:
+        return ("", "I cannot summarize this article for you, I am sorry.", "Too short.")[i // 6 % 3]
+    first, *_ = row["article"].split(". ")
+    return f" {row['references'][0]}" if kind % 2 else f" {first}. {row['summary']}"
+
+
+@pytest.fixture(scope="session")
+def score_texts() -> Callable[..., tuple[Record, list[Document]]]:
+    """`_score_texts`, for tests."""
+    return _score_texts
