@@ -161,7 +161,8 @@ def _acceleration(left_out: FloatArray, scale: float) -> float:
     deviation = left_out.mean() - left_out
     if not varies(deviation, 1e-3 * scale):  # deviations are n times smaller than the scores' own
         return 0.0
-    cubes, squares = float((deviation**3).sum()), float((deviation**2).sum())
+    square = deviation * deviation
+    squares, cubes = float(square.sum()), float((square * deviation).sum())
     return cubes / (6 * squares * math.sqrt(squares))
 
 

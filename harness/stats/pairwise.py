@@ -22,7 +22,7 @@ from harness.stats.rows import (
     t_where_enough,
     zeros_and_ones,
 )
-from harness.stats.ties import TIE, FloatArray
+from harness.stats.ties import SMALLEST, TIE, FloatArray
 
 _BLOCK_CELLS = 65_536
 """Differences held at once: half a megabyte, a core's own cache."""
@@ -86,7 +86,7 @@ def _rates(table: FloatArray) -> FloatArray:
 def _means(table: FloatArray, seed: int) -> FloatArray:
     m, n = table.shape
     p_values = np.ones((m, m))
-    sizes = np.abs(table).max(axis=1, initial=0.0)
+    sizes = np.abs(table).max(axis=1, initial=SMALLEST)
     height = max(1, _BLOCK_CELLS // n)
     pairs: list[tuple[int, int]] = []
     rows: list[FloatArray] = []

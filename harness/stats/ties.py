@@ -14,16 +14,18 @@ FloatArray = NDArray[np.float64]
 
 TIE = 1e-10
 """Relative difference up to which two numbers are taken as equal."""
+SMALLEST = 1e-300
+"""No score is smaller, but for 0 and what is left of it."""
 
 
 def settled(value: float, scale: float) -> float:
     """Return 0.0 where `value` is rounding noise beside numbers of size `scale`, else `value`."""
-    return 0.0 if abs(value) <= TIE * scale else value
+    return 0.0 if abs(value) <= TIE * max(scale, SMALLEST) else value
 
 
 def size_of(*values: FloatArray) -> float:
-    """Return the largest absolute value, the scale of the rounding errors; 0.0 if there are none."""
-    return max((float(np.abs(array).max()) for array in values if array.size), default=0.0)
+    """Return the largest absolute value, the scale of the rounding errors; at least `SMALLEST`."""
+    return max([SMALLEST, *(float(np.abs(array).max()) for array in values if array.size)])
 
 
 def varies(values: FloatArray, scale: float) -> bool:
