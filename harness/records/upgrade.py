@@ -155,7 +155,7 @@ def _converted(file: _Old, others: Sequence[_Old], label: str | None) -> tuple[P
         None,
     )
     try:
-        record = _record(file, label)
+        record = decode(encode(_record(file, label)), file.path)  # every field of its type
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise HarnessError(
             f"{file.path}: not a record of version {_OLD_VERSION} ({error})", _RESTORE
@@ -164,7 +164,6 @@ def _converted(file: _Old, others: Sequence[_Old], label: str | None) -> tuple[P
     if label is None and (twin := _already_converted(record, file.path.parent)) is not None:
         return twin, twin.read_bytes()
     data = encode(record)
-    decode(data, file.path)
     return file.path.parent / record_path(record, data).name, data
 
 
