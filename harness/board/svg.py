@@ -19,11 +19,13 @@ svg .small{font-size:11px;fill:var(--soft)}svg .bold{font-weight:600}
 svg .grid{stroke:var(--rule);stroke-width:1}svg .line{stroke-width:2}svg .bar{stroke-width:2.5;stroke-linecap:round}
 svg .thin{stroke-width:1.25;opacity:.55}svg .neutral{stroke:var(--soft);fill:var(--soft)}
 svg .better{stroke:var(--good);fill:var(--good)}svg .worse{stroke:var(--bad);fill:var(--bad)}
+svg .paper{fill:var(--paper)}
 svg .from{fill:var(--paper);stroke-width:2}svg .unshown{stroke-dasharray:4 3}svg .to{stroke-dasharray:none}
 @media (prefers-color-scheme:dark){svg{--ink:#e6edf3;--soft:#9198a1;--rule:#3d444d;--paper:#0d1117;--good:#56b4e9;--bad:#ff9a4d}}
 """
 """Blue and vermilion of Okabe and Ito's palette, which colour-blind readers tell apart."""
 
+_MARGIN = 12
 CHARACTER = 6.8
 """Pixels of a character of 12-pixel type, on the broad side: nobody knows a reader's font."""
 _WIDE = 0x1100
@@ -42,11 +44,13 @@ class Drawing:
     """What it shows, for those who do not see it."""
 
     def svg(self, *, alone: bool = False) -> str:
-        """An ``<svg>`` element; ``alone``: a file that brings its own style."""
-        size = f'viewBox="0 0 {self.width:g} {self.height:g}" width="{self.width:g}" height="{self.height:g}"'
+        """An ``<svg>`` element; ``alone``: a file that brings its own style, paper and margins."""
+        title, margin = _escaped(self.title), _MARGIN if alone else 0
+        width, height = self.width + 2 * margin, self.height + 2 * margin
+        place = f'x="{-margin}" y="{-margin}" width="{width:g}" height="{height:g}"'
+        size = f'viewBox="{-margin} {-margin} {width:g} {height:g}" width="{width:g}" height="{height:g}"'
         space = ' xmlns="http://www.w3.org/2000/svg"' if alone else ""
-        style = f"<style>{STYLE}</style>" if alone else ""
-        title = _escaped(self.title)
+        style = f'<style>{STYLE}</style><rect {place} class="paper"/>' if alone else ""
         return f'<svg{space} {size} role="img" aria-label="{title}"><title>{title}</title>{style}{self.marks}</svg>\n'
 
 
@@ -145,7 +149,7 @@ def dot(x: float, y: float, kind: str, radius: float = 4.5, title: str = "") -> 
 def arrow(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
     """A line with a head at its second end; where the way is too short for a head, a small dot at its end."""
     length = math.sqrt((x2 - x1) ** 2 + (y2 - y1) ** 2)
-    colour = kind.split()[0]
+    colour = kind.replace(" unshown", "")
     if length < 14:
         return line(x1, y1, x2, y2, f"line {kind}") + dot(x2, y2, f"{colour} to", 2.5)
     dx, dy = (x2 - x1) / length, (y2 - y1) / length

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 from harness.board.svg import Axis, Drawing, arrow, axis, dot, line, shorten, text, text_width
 from harness.board.table import Board, Column, Row
@@ -87,7 +88,7 @@ def _drawn(
             for mark in _cross(x, y, places[row.label], limits(across, a), limits(up, b))
         ]
         marks += [
-            arrow(*places[found.baseline], *places[found.candidate], "thin neutral")
+            arrow(*_to_the_edge(places[found.baseline], places[found.candidate]), "thin neutral")
             for found in board.comparisons
             if found.baseline in places and found.candidate in places
         ]
@@ -99,6 +100,14 @@ def _drawn(
     marks += [*labels, text(_LEFT, height - 6, " ".join(said), "small")]
     title = f"{across.name} against {up.name} of {len(rows)} rows" + (", with 95% intervals" if few else "")
     return Drawing(width=width, height=height, marks="".join(marks), title=title)
+
+
+def _to_the_edge(start: tuple[float, float], end: tuple[float, float]) -> tuple[float, float, float, float]:
+    """A way that ends at the edge of a dot, so that an arrow's head is seen."""
+    dx, dy = end[0] - start[0], end[1] - start[1]
+    length = sqrt(dx * dx + dy * dy)
+    part = max(length - 6, 0) / length if length else 0.0
+    return *start, start[0] + part * dx, start[1] + part * dy
 
 
 def _ends(column: Column, score: ScoreSummary, few: bool) -> tuple[float, float]:

@@ -102,6 +102,15 @@ def ask(browser: Any, script: str, *arguments: Any) -> Any:
     return browser.execute_script(f"return {script}", *arguments)
 
 
+def until(browser: Any, script: str, expected: Any) -> None:
+    """Addresses change in their own time."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, 5).until(
+        lambda _: ask(browser, script) == expected, f"{expected}: {ask(browser, script)}"
+    )
+
+
 def find(browser: Any, selector: str) -> Any:
     return browser.find_element("css selector", selector)
 
@@ -247,18 +256,17 @@ def test_a_link_leads_to_one_sample_and_back(browser: Any, board_path: Path) -> 
     open_page(browser, board_path, address=f"#sample=letters/12&pair={pair}")
     assert ask(browser, shown) == ["Source 12", ODD, "other", "letters"]
     assert ask(browser, "scrollY") > 0
+    first = f"{shown}[0]"
     find(browser, "#list tr[data-id='20'] a").click()
-    assert ask(browser, shown)[0] == "Source 20"
+    until(browser, first, "Source 20")
     find(browser, "#next").click()
-    following = ask(browser, shown)[0]
-    assert following != "Source 20"
-    wait = "new Promise(done => { addEventListener('hashchange', () => setTimeout(done, 20), {once: true}); history.%s(); })"
-    ask(browser, wait % "back")
-    assert ask(browser, shown)[0] == "Source 20"
-    ask(browser, wait % "back")
-    assert ask(browser, shown) == ["Source 12", ODD, "other", "letters"]
-    ask(browser, wait % "forward")
-    assert ask(browser, shown)[0] == "Source 20"
+    assert ask(browser, first) != "Source 20"
+    ask(browser, "history.back()")
+    until(browser, first, "Source 20")
+    ask(browser, "history.back()")
+    until(browser, shown, ["Source 12", ODD, "other", "letters"])
+    ask(browser, "history.forward()")
+    until(browser, first, "Source 20")
     for broken in ("#sample=letters/999", "#sample=%E0%A4%A/1&pair=,", "#hide=%&model=%"):
         open_page(browser, board_path, address=broken)
         assert ask(browser, shown)[0].startswith("Source ")
