@@ -20,6 +20,7 @@ from harness.errors import HarnessError
 from harness.models.identity import model_identity
 from harness.records import Record, load_record
 from harness.records.documents import documents_path
+from harness.records.import_scores import ids_path
 
 _CHECKPOINT = tuple(
     "*.safetensors *.safetensors.index.json config.json generation_config.json adapter_config.json tokenizer* "
@@ -109,6 +110,9 @@ def board_upload(repo: str, spec_path: Path, *, documents: bool = True) -> Uploa
             articles = documents_path(entry.record, folder / entry.path)
             if documents and articles is not None and articles.is_file():
                 files[articles.relative_to(folder).as_posix()] = articles
+            names = ids_path(entry.record, folder / entry.path)
+            if names is not None and names.is_file():
+                files[names.relative_to(folder).as_posix()] = names
     return Upload(repo=repo, kind="dataset", message=f"Board: {spec.title}", files=files)
 
 

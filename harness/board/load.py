@@ -9,6 +9,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from harness.errors import HarnessError
@@ -35,7 +36,9 @@ def load_rows(paths: Sequence[Path], keys: frozenset[str] | None = None, *, work
     size = sum(path.stat().st_size for path in paths if path.is_file())
     read = partial(_read, keys=keys)
     if workers > 1 and size > _WORTH_PROCESSES:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        # one thread each: two processes whose BLAS takes all cores wait for each other
+        limits = partial(threadpool_limits, 1)
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=limits) as pool:
             results = list(tqdm(pool.map(read, paths), total=len(paths), desc="records", disable=None))
     else:
         results = [read(path) for path in paths]

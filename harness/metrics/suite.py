@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,8 @@ import numpy as np
 from harness.metrics import answers
 from harness.metrics.answers import ANSWER_RATE, KINDS, AnswerRule
 from harness.metrics.base import CorpusScore, FloatArray, Metric, Sample, Score
-from harness.stats import Interval, bootstrap_interval, bootstrap_statistic, wilson_interval
 from harness.stats.bootstrap import ScoreFunction
+from harness.stats.headline import headline, headline_value
 
 if TYPE_CHECKING:
     from harness.models.load import LanguageModel
@@ -122,7 +122,7 @@ class Suite:
         """The headline of one score: the mean, or the corpus score where the samples carry statistics."""
         if not scores:
             return math.nan
-        return _headline(scores, self._corpus_score(key, scores))
+        return headline_value(*_columns(scores), self._corpus_score(key, scores))
 
     def is_corpus_score(self, key: str) -> bool:
         """Whether the headline is computed on the corpus and not a mean over samples."""
@@ -153,11 +153,12 @@ class Suite:
         self, key: str, values: Sequence[float], bootstrap: Bootstrap | None = None
     ) -> ScoreSummary:
         """One headline with its interval, from the values of the samples that carry the score."""
-        value, low, high = with_interval(values, bootstrap or Bootstrap(), self._corpus_score(key, values))
+        settings = asdict(bootstrap or Bootstrap())
+        value, interval = headline(*_columns(values), self._corpus_score(key, values), **settings)
         return ScoreSummary(
             value=value,
-            low=low,
-            high=high,
+            low=interval.low if interval else None,
+            high=interval.high if interval else None,
             n=len(values),
             higher_is_better=self.scores[key].higher_is_better,
             signature=self.signature(key),
@@ -169,40 +170,7 @@ class Suite:
         return partial(self._metric_of[key].corpus_scores, key)
 
 
-def with_interval(
-    scores: Sequence[float], bootstrap: Bootstrap, corpus_score: ScoreFunction | None = None
-) -> tuple[float, float | None, float | None]:
-    """A headline and the limits of its interval; it needs nothing but the scores, so records are verified with it.
-
-    Args:
-        scores: At least one; of a corpus score, each is a `CorpusScore`.
-        bootstrap: Number of resamples, confidence and seed.
-        corpus_score: Summed statistics [b, k] to scores [b]; None for a mean.
-    """
-    value = _headline(scores, corpus_score)
-    interval = _interval(scores, bootstrap, corpus_score) if len(scores) > 1 else None
-    if interval is None or math.isnan(interval.low):
-        return value, None, None
-    return value, interval.low, None if math.isnan(interval.high) else interval.high
-
-
-def _headline(scores: Sequence[float], corpus_score: ScoreFunction | None) -> float:
-    if corpus_score is None:
-        return math.fsum(scores) / len(scores)
-    return float(corpus_score(statistics_of(scores).sum(axis=0, keepdims=True))[0])
-
-
-def _interval(scores: Sequence[float], bootstrap: Bootstrap, corpus_score: ScoreFunction | None) -> Interval:
-    if corpus_score is not None:
-        return bootstrap_statistic(statistics_of(scores), corpus_score, **asdict(bootstrap))
-    if all(score in (0.0, 1.0) for score in scores):
-        # a bootstrap of a rate near 0 or 1 has next to no width: docs/statistics.md has the measurement
-        return wilson_interval(int(sum(scores)), len(scores), confidence=bootstrap.confidence)
-    return bootstrap_interval(scores, **asdict(bootstrap))
-
-
-def statistics_of(scores: Iterable[float]) -> FloatArray:
-    """Counts behind corpus scores, float [n, k]."""
-    return np.array(
-        [score.statistics for score in scores if isinstance(score, CorpusScore)], dtype=np.float64
-    )
+def _columns(scores: Sequence[float]) -> tuple[FloatArray, FloatArray | None]:
+    """Scores, float [n], and the counts behind corpus scores, float [n, k]."""
+    counts = [score.statistics for score in scores if isinstance(score, CorpusScore)]
+    return np.array(scores, np.float64), np.array(counts, np.float64) if counts else None

@@ -43,6 +43,8 @@ def filled_values(records: Sequence[Scored], key: str, score: Score) -> FloatArr
     if np.isnan(table).all():
         return None
     worst = score.low if score.higher_is_better else score.high
+    if score.higher_is_better and score.unit == "share" and worst is not None:
+        worst = max(worst, 0.0)  # a similarity may be negative by definition, and is not of any two texts
     if worst is None:
         worst = float(np.nanmin(table) if score.higher_is_better else np.nanmax(table))
     return np.where(np.isnan(table), worst, table)

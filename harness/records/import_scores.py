@@ -122,15 +122,20 @@ def import_scores(
     return written
 
 
+def ids_path(record: Header, record_path: Path) -> Path | None:
+    """Where the publisher's document identifiers stand, if they were kept; None for a record that was measured."""
+    digest = record.provenance.get("document_ids_sha256")
+    return None if digest is None else record_path.parent / f"ids-{digest}.jsonl"
+
+
 def load_ids(record: Header, record_path: Path) -> dict[int, str] | None:
     """The publisher's document identifiers by ``doc_id``; None for a record that was measured, or where they were not kept.
 
     Raises:
         HarnessError: If the file was edited.
     """
-    digest = record.provenance.get("document_ids_sha256")
-    path = record_path.parent / f"ids-{digest}.jsonl"
-    if digest is None or not path.is_file():
+    path = ids_path(record, record_path)
+    if path is None or not path.is_file():
         return None
     return {line["doc_id"]: line["id"] for line in checked_lines(path, "list of documents")}
 

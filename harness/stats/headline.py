@@ -40,17 +40,22 @@ def headline(
     Returns:
         Value and interval, in the unit of the score; the interval is None for a single sample.
     """
-    if corpus_score is not None and statistics is not None:
-        value = float(corpus_score(statistics.sum(axis=0, keepdims=True))[0])
-        if len(values) == 1:
-            return value, None
-        found = bootstrap_statistic(
-            statistics, corpus_score, n_resamples=n_resamples, confidence=confidence, seed=seed
-        )
-        return value, None if math.isnan(found.low) else found
-    value = math.fsum(values.tolist()) / len(values)
+    value = headline_value(values, statistics, corpus_score)
     if len(values) == 1:
         return value, None
+    if corpus_score is not None and statistics is not None:
+        return value, bootstrap_statistic(
+            statistics, corpus_score, n_resamples=n_resamples, confidence=confidence, seed=seed
+        )
     if np.isin(values, (0.0, 1.0)).all():
         return value, wilson_interval(int(values.sum()), len(values), confidence=confidence)
     return value, bootstrap_interval(values, n_resamples=n_resamples, confidence=confidence, seed=seed)
+
+
+def headline_value(
+    values: FloatArray, statistics: FloatArray | None = None, corpus_score: ScoreFunction | None = None
+) -> float:
+    """The headline without its interval; see `headline`."""
+    if corpus_score is not None and statistics is not None:
+        return float(corpus_score(statistics.sum(axis=0, keepdims=True))[0])
+    return math.fsum(values.tolist()) / len(values)
