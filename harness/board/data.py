@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from harness.board.table import Board, Column, Compared, Row
+from harness.board.columns import Column
+from harness.board.table import Board, Compared, Row
 from harness.records.compare import Comparison, Matched, ScoreComparison
 from harness.records.verdict import verdict
 from harness.stats import Difference

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from harness.board.cited import CitedTable
-from harness.board.table import Board, Column, Row
+from harness.board.columns import Column
+from harness.board.table import Board, Row
 from harness.metrics.suite import ScoreSummary
 from harness.records.compare import Comparison, Matched, ScoreComparison
 from harness.records.verdict import fixed, format_p, interval_text, signed, verdict

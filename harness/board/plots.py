@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from harness.board.columns import Column
 from harness.board.svg import Axis, Drawing, arrow, dot, in_rows, line, shared_axes, shorten, text, text_width
-from harness.board.table import Board, Column, Compared, Row
+from harness.board.table import Board, Compared, Row
 from harness.board.tradeoff import tradeoff
 from harness.board.units import DIFFERENCE_UNITS, UNITS, limits, value
 from harness.metrics.suite import ScoreSummary

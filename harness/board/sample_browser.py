@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import Any
 
-from harness.board.table import Board, Column, Entry, Row
+from harness.board.columns import Column
+from harness.board.table import Board, Entry, Row
 from harness.records.documents import Document, load_documents
 from harness.records.reading import load_samples
 from harness.records.record import SampleRecord

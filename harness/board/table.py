@@ -8,35 +8,17 @@ from pathlib import Path
 from typing import Literal
 
 from harness.board.cited import CitedTable, read_cited
-from harness.board.footnotes import Footnotes, deviations, is_gold, own_readers, reads_itself, signature_parts
+from harness.board.columns import ALWAYS, Column, Models, beside_columns, choose_columns, require_one_table
+from harness.board.footnotes import Footnotes, deviations, is_gold, own_readers, signature_parts
 from harness.board.load import load_rows
 from harness.board.ranks import ranked
 from harness.board.spec import BoardSpec, read_spec
 from harness.errors import HarnessError
-from harness.metrics.base import Score
-from harness.metrics.registry import score_of
 from harness.metrics.suite import ScoreSummary
-from harness.records.compare import STYLE, Comparison, compare, differing_conditions
-from harness.records.described import describe
+from harness.records.compare import STYLE, Comparison, compare
 from harness.records.record import Scored
 
-ALWAYS = ("answer_rate", "length", "coverage", "density")
-"""Shown beside every score: a model can gain by answering less, writing less, or copying more."""
 _KEPT = frozenset({*ALWAYS, *STYLE})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """One score of one task."""
-
-    task: str
-    key: str
-    name: str
-    """As printed: the key, on a board of several tasks ``task/key``."""
-    score: Score
-    """Its unit, direction, kind and range."""
-    signature: str | None
-    """None where no row has the score."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +109,9 @@ def build(spec: BoardSpec, folder: Path, *, workers: int = 1) -> Board:
     records = load_rows([folder / row["record"] for row in spec.rows], keys, workers=workers)
     models = _models(spec, records)
     tasks = tuple(dict.fromkeys(record.task for record in records))
-    columns = _columns(spec, models, tasks)
-    beside = _beside(models, tasks)
-    _require_one_table(models, columns)
+    columns = choose_columns(spec, models, tasks)
+    beside = beside_columns(models, tasks)
+    require_one_table(models, columns)
     ranks, order, failures = _ranks(models, columns)
     rows, footnotes = _rows(spec, models, (*columns, *beside), columns, ranks, order)
     pairs = [(column.task, column.key) for column in columns]
@@ -149,10 +131,6 @@ def build(spec: BoardSpec, folder: Path, *, workers: int = 1) -> Board:
         readers=_readers(columns),
         cited=tuple(read_cited(folder / name) for name in spec.cited),
     )
-
-
-Models = Mapping[str, Mapping[str, Scored]]
-"""Label -> task -> record."""
 
 
 def _models(spec: BoardSpec, records: Sequence[Scored]) -> Models:
@@ -179,88 +157,6 @@ def _models(spec: BoardSpec, records: Sequence[Scored]) -> Models:
         models[label][record.task] = record
     HarnessError.raise_for(problems, "Correct the specification.")
     return models
-
-
-def _columns(spec: BoardSpec, models: Models, tasks: Sequence[str]) -> tuple[Column, ...]:
-    found, problems = [], []
-    for name in spec.columns if models else []:
-        task, _, key = name.rpartition("/")
-        owners = [task] if task else [t for t in tasks if _owners(models, t, key)] or list(tasks[:1])
-        if task and task not in tasks:
-            problems.append(f"the column {name} is of a task that no row has")
-        elif not any(_owners(models, owner, key) for owner in owners) and score_of(key) is None:
-            problems.append(f"no row has the score {name}")
-        else:
-            found += [_column(models, owner, key, several=len(tasks) > 1) for owner in owners]
-    HarnessError.raise_for(problems, f"Choose from: {', '.join(_all_keys(models))}.")
-    return tuple(found)
-
-
-def _owners(models: Models, task: str, key: str) -> list[Scored]:
-    return [records[task] for records in models.values() if task in records and key in records[task].scores]
-
-
-def _all_keys(models: Models) -> list[str]:
-    return sorted(
-        {key for records in models.values() for record in records.values() for key in record.scores}
-    )
-
-
-def _column(models: Models, task: str, key: str, *, several: bool) -> Column:
-    owners = _owners(models, task, key)
-    anyone = next(records[task] for records in models.values() if task in records)
-    summary = owners[0].summary(key) if owners else None
-    return Column(
-        task=task,
-        key=key,
-        name=f"{task}/{key}" if several else key,
-        score=describe(owners[0], key) if owners else score_of(key) or describe(anyone, key),
-        signature=summary.signature if summary else None,
-    )
-
-
-def _beside(models: Models, tasks: Sequence[str]) -> tuple[Column, ...]:
-    return tuple(
-        _column(models, task, key, several=len(tasks) > 1)
-        for task in tasks
-        for key in ALWAYS
-        if _owners(models, task, key)
-    )
-
-
-def _require_one_table(models: Models, columns: Sequence[Column]) -> None:
-    """Prompts and decoding may differ between rows, and get a footnote; data and metrics may not.
-
-    A score read from a model's own attention may be another classifier's in another row: it gets a footnote, and no ranks.
-    """
-    problems = []
-    for task in dict.fromkeys(column.task for column in columns):
-        rows = [(label, records[task]) for label, records in models.items() if task in records]
-        (first_label, first), *others = rows
-        for label, other in others:
-            if first.task_version != other.task_version:
-                problems.append(
-                    f"{label}: {task} {other.task_version}, where {first_label} has {first.task_version}"
-                )
-            problems += [
-                f"{label} and {first_label}: {difference}"
-                for difference in differing_conditions(first, other)
-                if difference.startswith("documents")
-            ]
-        for column in columns:
-            if column.task == task:
-                problems += _two_ways(rows, column, ranks=column is columns[0])
-    HarnessError.raise_for(problems, "Rows of one board need the same documents and the same ways to score.")
-
-
-def _two_ways(rows: Sequence[tuple[str, Scored]], column: Column, *, ranks: bool) -> list[str]:
-    scored = [(label, score) for label, record in rows if (score := record.summary(column.key))]
-    return [
-        f"{label} and {scored[0][0]}: {column.name} is computed in two ways: {score.signature} and {scored[0][1].signature}"
-        for label, score in scored[1:]
-        if score.signature != scored[0][1].signature
-        and (ranks or not (reads_itself(score.signature) and reads_itself(scored[0][1].signature)))
-    ]
 
 
 def _ranks(models: Models, columns: Sequence[Column]) -> tuple[dict[str, int], dict[str, float], bool]:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
+from harness.board.columns import Column
 from harness.board.svg import Axis, Drawing, arrow, axis, dot, line, shorten, text, text_width
-from harness.board.table import Board, Column, Row
+from harness.board.table import Board, Row
 from harness.board.units import UNITS, limits, value
 from harness.metrics.suite import ScoreSummary
 

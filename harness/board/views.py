@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 from harness.board.cited import CitedTable
-from harness.board.table import Board, Column, Row
+from harness.board.columns import Column
+from harness.board.table import Board, Row
 from harness.board.units import UNITS
 from harness.metrics.suite import ScoreSummary
 from harness.records.record import Header
