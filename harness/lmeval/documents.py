@@ -19,6 +19,8 @@ from harness.lmeval.sources import read_hub, read_local
 
 NEWS_WORLD = "newsworld"
 LOCAL = "local"
+PROMPT = "prompt"
+"""The field of a document that brings its own prompt."""
 _SHOWN = 5
 
 
@@ -33,6 +35,10 @@ class DataSpec:
     revision: str | None = None
     """Its pinned commit."""
     split: str = "test"
+    fewshot_split: str | None = None
+    """The split that few-shot examples are from; None: all documents are evaluated."""
+    fewshot_data: str | None = None
+    """A local file or folder to read them from in its place."""
     data_dir: str | None = None
     """A local file or folder to read in its place."""
     fields: Mapping[str, Sequence[Candidate]] = field(default_factory=dict)
@@ -157,7 +163,11 @@ def _document(row: Row, number: int, spec: DataSpec) -> dict[str, Any]:
     identifier = find(row, spec.fields.get("id", ("id",)))
     document: dict[str, Any] = {"id": str(number if identifier is None else identifier)}
     for name, candidates in spec.fields.items():
-        if name not in ("id", "references"):
+        if name == PROMPT:
+            document[name] = as_text(
+                find(row, candidates)
+            )  # to the letter: it may end in a space or a new line
+        elif name not in ("id", "references"):
             document[name] = strip_marks(as_text(find(row, candidates)), spec.sentence_marks)
     references = as_references(find(row, spec.fields["references"]), spec.separator)
     document["references"] = [

@@ -4,6 +4,7 @@ A field is mapped by a list of candidates, of which the first that a row has is 
 
 * ``article``: a column; ``context.contexts``: a part of a nested column;
 * ``input|head`` and ``input|tail``: a column's first line, and what follows it;
+* ``messages|user`` and ``messages|assistant``: the turns of a chat of one question and one answer;
 * ``[summary1, summary2, summary3]``: all of these together, for references.
 """
 
@@ -17,6 +18,7 @@ Row = Mapping[str, Any]
 Candidate = str | Sequence[str]
 
 _PARTS = {"head": 0, "tail": 2}
+_TURNS = ("user", "assistant")
 
 
 def find(row: Row, candidates: Sequence[Candidate]) -> Any:
@@ -39,7 +41,16 @@ def _reach(row: Row, candidate: str) -> Any:
         if not isinstance(value, Mapping) or step not in value:
             return None
         value = value[step]
+    if part in _TURNS:
+        return _turn(value, part)
     return value.partition("\n")[_PARTS[part]] if part and isinstance(value, str) else value
+
+
+def _turn(messages: Any, role: str) -> str | None:
+    """What a role says in a chat of one question and one answer; None for any other chat, which a prompt cannot stand for."""
+    turns = messages if isinstance(messages, list | tuple) else ()
+    said = {turn.get("role"): turn.get("content") for turn in turns if isinstance(turn, Mapping)}
+    return said[role] if len(turns) == len(said) == 2 and said.keys() == {*_TURNS} else None
 
 
 def spell(candidates: Sequence[Candidate]) -> str:

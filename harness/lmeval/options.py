@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
+from harness.lmeval import wording
 from harness.lmeval.documents import DataSpec
+from harness.lmeval.wording import Wording
 from harness.metrics.answers import AnswerRule
 from harness.metrics.registry import build, option_names
 from harness.metrics.suite import Bootstrap, Suite
 
 _KNOWN_KEYS = frozenset(
     """version config_source metrics without answer_min_words refusals n_resamples bootstrap_seed prompt chat
-    data_dir fields source_field reference_field separator sentence_marks merge n_documents data_seed""".split()
+    data_dir fields source_field reference_field separator sentence_marks merge n_documents data_seed
+    template instruction response_tokens fewshot_data""".split()
 )
 
 
@@ -36,8 +39,8 @@ class TaskOptions:
     data: DataSpec
     suite: Suite
     bootstrap: Bootstrap
-    prompt: str | None
-    """Template in place of the YAML's ``doc_to_text``."""
+    wording: Wording
+    """How the task asks, where that is not the YAML's way."""
     chat: bool
     """The prompt is written for instruct models and makes sense inside a chat template only."""
 
@@ -52,6 +55,8 @@ def parse(config: Mapping[str, Any]) -> TaskOptions:
     _refuse_misspelt(metadata)
     left_out = _names(metadata.get("without", ()))
     families = tuple(name for name in _names(metadata.get("metrics", ())) if name not in left_out)
+    tokens = _whole_number(metadata, "response_tokens", 0) if "response_tokens" in metadata else None
+    asked = wording.read(config, metadata, _columns(metadata), response_tokens=tokens)
     rule = AnswerRule(
         min_words=_whole_number(metadata, "answer_min_words", 5),
         refusals=bool(metadata.get("refusals", True)),
@@ -60,13 +65,13 @@ def parse(config: Mapping[str, Any]) -> TaskOptions:
         version=str(metadata.get("version", "")),
         families=families,
         metric_options={key: metadata[key] for key in sorted(option_names() & metadata.keys())},
-        data=_data_spec(config, metadata),
+        data=_data_spec(config, metadata, asked.fields),
         suite=Suite(build(families, metadata), rule),
         bootstrap=Bootstrap(
             n_resamples=_whole_number(metadata, "n_resamples", 1000),
             seed=_whole_number(metadata, "bootstrap_seed", 12345),
         ),
-        prompt=metadata.get("prompt"),
+        wording=asked,
         chat=bool(metadata.get("chat", False)),
     )
 
@@ -77,7 +82,8 @@ def _names(value: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(name.strip() for name in names if name.strip())
 
 
-def _data_spec(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> DataSpec:
+def _columns(metadata: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
+    """The columns that may hold each field of a document."""
     columns: dict[str, Sequence[Any]] = {
         name: [candidates] if isinstance(candidates, str) else candidates
         for name, candidates in (metadata.get("fields") or {}).items()
@@ -85,12 +91,19 @@ def _data_spec(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> DataSp
     for option, name in (("source_field", "source"), ("reference_field", "references")):
         if option in metadata:
             columns[name] = [metadata[option]]
+    return columns
+
+
+def _data_spec(config: Mapping[str, Any], metadata: Mapping[str, Any], columns: wording.Fields) -> DataSpec:
     marks = metadata.get("sentence_marks")
+    split, examples = str(config.get("test_split") or "test"), config.get("fewshot_split")
     return DataSpec(
         path=str(config.get("dataset_path")),
         name=config.get("dataset_name"),
         revision=(config.get("dataset_kwargs") or {}).get("revision"),
-        split=str(config.get("test_split") or "test"),
+        split=split,
+        fewshot_split=None if examples in (None, split) else str(examples),
+        fewshot_data=_data_dir(metadata.get("fewshot_data"), str(config.get("task"))),
         data_dir=_data_dir(metadata.get("data_dir"), str(config.get("task"))),
         fields=columns,
         separator=metadata.get("separator"),

@@ -21,7 +21,7 @@ from lm_eval.api.task import ConfigurableTask
 
 import harness
 from harness.errors import HarnessError
-from harness.lmeval import context, documents, hand_over, plain_errors, ranks, sample_log
+from harness.lmeval import context, documents, fewshot, hand_over, plain_errors, ranks, sample_log
 from harness.lmeval.attention import language_model
 from harness.lmeval.options import parse
 from harness.metrics.base import Sample
@@ -71,8 +71,8 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         self._shortened: set[int] | None = None
         self._shortened_count: int | None = None
         self._metric_counts: Counter[str] = Counter()
-        if self.options.prompt is not None:
-            own["doc_to_text"] = self.options.prompt
+        self._examples: documents.Documents | None = None
+        own |= self.options.wording.settings
         own["process_results"] = unpack_scores  # without one, lm-eval looks every metric name up on the hub
         own["metric_list"] = [
             {"metric": key, "aggregation": "mean", "higher_is_better": higher_is_better}
@@ -84,6 +84,10 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         """Read the documents (lm-eval's hook for it); `documents.load` says from where."""
         self.documents = documents.load(self.options.data)
         self.dataset = {self.options.data.split: datasets.Dataset.from_list(self.documents.rows)}
+
+    def fewshot_docs(self) -> list[dict[str, Any]]:
+        """None here: they are read in `build_all_requests`, once it is known that there are to be any."""
+        return []
 
     def doc_to_target(self, doc: Mapping[str, Any], _template: Any = None) -> str:
         """The first reference, as text: lm-eval would evaluate one in square brackets as a Python list."""
@@ -99,6 +103,20 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
                 f"{self.config.task}: its prompt is for instruct models, and no chat template is applied",
                 f"Add --apply_chat_template, or use {self.config.task.removesuffix('_chat')}.",
             )
+        if self.options.wording.template == "dolly" and kwargs.get("apply_chat_template"):
+            raise HarnessError(
+                f"{self.config.task}: template=dolly stands in place of a chat template, and one is applied",
+                "Leave one of the two out.",
+            )
+        if self.config.num_fewshot:
+            self._examples = fewshot.examples(
+                self.options.data,
+                self.documents,
+                wanted=self.config.num_fewshot,
+                until=self.config.generation_kwargs["until"],
+                task=self.config.task,
+            )
+            self.sampler.replace_df(self._examples.rows)
         super().build_all_requests(**kwargs | {"cache_requests": False, "rewrite_requests_cache": False})
         self._instances.insert(0, hand_over.request(self.config.task, self.prepare))
 
@@ -167,6 +185,8 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
             metadata["counts"] |= dict(self._metric_counts)
         if self.suite.absent:
             metadata["absent"] = self.suite.absent
+        if self._examples is not None:
+            metadata["fewshot_source"] = self._examples.source
         dumped["metadata"] = metadata
         for entry in dumped["metric_list"]:
             if self.suite.is_corpus_score(entry["metric"]):

@@ -6,7 +6,7 @@ A row is one of
 - ``{"messages": [{"role": ..., "content": ...}, ...]}``: the tokenizer's chat template; the last message is
   the response;
 - ``{"instruction": ..., "input" or "context": ..., "response" or "output": ...}``: Dolly and Alpaca, in the
-  paper's template;
+  paper's template (`harness.prompts`, in which ``template=dolly`` evaluates);
 - ``{"article": ..., "highlights": ...}``: CNN/DailyMail, in the template of the paper's evaluation.
 
 ``dolly``, ``cnndm`` and ``newsworld`` instead of a path name data sets; see `harness_kd.named_data`.
@@ -21,19 +21,9 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.files import iter_jsonl
+from harness.prompts import instruction_prompt
 from harness_kd.named_data import is_named, named_rows
 
-_PREAMBLE = "Below is an instruction that describes a task"
-_REQUEST = "Write a response that appropriately completes the request.\n\n"
-# The template of MiniLLM's Dolly runs, from which the paper's training code descends (microsoft/LMOps,
-# minillm).
-PLAIN_TEMPLATE = _PREAMBLE + ". " + _REQUEST + "### Instruction:\n{instruction}\n\n### Response:\n"
-INPUT_TEMPLATE = (
-    _PREAMBLE
-    + ", paired with an input that provides further context. "
-    + _REQUEST
-    + "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n"
-)
 SUMMARY_TEMPLATE = "Article: {article}\nSummarize the article. Summary:"
 """As in the task ``kd_cnndm_factual``."""
 _MAX_REPORTED = 10
@@ -108,8 +98,7 @@ def _parse(row: Mapping[str, Any]) -> TextRow | str:
         return "the response is empty"
     if "prompt" in parsed:
         return TextRow(parsed["prompt"], parsed["response"])
-    template = INPUT_TEMPLATE if parsed["input"] else PLAIN_TEMPLATE
-    return TextRow(template.format(**parsed), parsed["response"])
+    return TextRow(instruction_prompt(parsed["instruction"], parsed["input"]), parsed["response"])
 
 
 def _parse_chat(messages: Any) -> TextRow | str:

@@ -268,18 +268,6 @@ def test_predict_only_scores_nothing(
     assert len(results["samples"]["kd_xsum_factual"]) == 3
 
 
-def test_few_shot_examples_never_hold_the_document_asked(
-    hub_like: Path, load_task: Callable[..., Any], run_with_answers: Callable[..., dict[str, Any]]
-) -> None:
-    task = load_task("kd_xsum_factual", data_dir=str(hub_like))
-    results = run_with_answers(task, lambda doc: "x", num_fewshot=2)
-    for sample in results["samples"]["kd_xsum_factual"]:
-        prompt = sample["arguments"][0][0]
-        assert prompt.count("Summarize the article in one sentence.") == 3
-        assert prompt.count(sample["doc"]["source"]) == 1
-        assert sample["doc"]["reference"] not in prompt
-
-
 def test_a_reference_in_square_brackets_stays_text(
     tmp_path: Path, load_task: Callable[..., Any], run_with_answers: Callable[..., dict[str, Any]]
 ) -> None:

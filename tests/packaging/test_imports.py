@@ -15,6 +15,7 @@ RANKS = {
     "quiet": 0,
     "paths": 0,
     "plugins": 0,
+    "prompts": 0,
     "models": 1,
     "generation": 2,
     "lookback": 2,
