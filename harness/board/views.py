@@ -55,6 +55,8 @@ def header(board: Board) -> View:
             {"kind": kind[:1].upper() + kind[1:], "names": list(names)}
             for kind, names in board.readers.items()
         ],
+        "by_rule": all(column.score.kind != "other" for column in measured)
+        and all(row.kind != "elsewhere" for row in board.rows),
         "unfaithful": bool(board.rows) and not board.faithfulness,
     }
 

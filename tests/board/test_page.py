@@ -297,6 +297,7 @@ def test_published_elsewhere_and_gold_rows_are_marked(
     page = Page(as_html(board))
     assert re.search(r"theirs 2? ?\d published elsewhere", page.text)
     assert re.search(r"truth \d gold", page.text)
+    assert "every score follows a rule" not in page.text  # who knows by what others scored
     assert "“Published elsewhere”: scores that others published, not measured here." in page.text
 
 
