@@ -34,10 +34,10 @@ PILOT = 100_000
 
 
 def rates(generator: np.random.Generator, n: int, effect: float) -> Pair:
-    """0 or 1 for each document, around 0.5, so that no chance leaves 0..1 under the effects of this benchmark."""
+    """0 or 1 for each document, with chances around 0.5 and as far apart as 0..1 lets them be."""
     chance = 0.5 + generator.uniform(-0.15, 0.15, n)
-    shifted = np.clip(chance + effect, 0, 1)
-    return (generator.random(n) < chance).astype(float), (generator.random(n) < shifted).astype(float)
+    shifted = [np.clip(chance + shift, 0, 1) for shift in (-effect / 2, effect / 2)]
+    return (generator.random(n) < shifted[0]).astype(float), (generator.random(n) < shifted[1]).astype(float)
 
 
 def means(generator: np.random.Generator, n: int, effect: float) -> Pair:
@@ -113,10 +113,16 @@ KINDS = (
 
 def shift_for(kind: Kind, n: int, pilot: Difference) -> tuple[float, float, float | None]:
     """The effect whose true difference is the one called detectable at n, that difference, and the true d_z."""
-    at_n = replace(pilot, n=n, standard_error=(pilot.standard_error or 0.0) * (pilot.n / n) ** 0.5)
+    at_n = replace(
+        pilot,
+        n=n,
+        differing=round(pilot.differing * n / pilot.n),
+        standard_error=(pilot.standard_error or 0.0) * (pilot.n / n) ** 0.5,
+        test=kind.compare(*kind.make(np.random.default_rng(0), n, 0.0)).test,
+    )
     wanted = at_n.detectable()
     if wanted is None:
-        return 0.0, 0.0, 0.0
+        return 0.0, 0.0, 0.0  # no outcome with so few differing documents has p <= 0.05
     effect = wanted * kind.unit
     for _ in range(3):  # the score need not be linear in the effect
         found = kind.compare(*kind.make(np.random.default_rng(0), PILOT, effect))

@@ -53,7 +53,7 @@ def detectable_rate(n: int, discordant: float, *, alpha: float, power: float) ->
 
     Args:
         n: Documents.
-        discordant: Share of documents on which one system alone succeeds. A difference above it takes all of these.
+        discordant: Share of documents on which one system alone succeeds, in [0, 1]; a larger difference needs more of them.
         alpha: Level of the two-sided test.
         power: Probability, in (0, 1).
 

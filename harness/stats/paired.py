@@ -21,18 +21,11 @@ from statistics import NormalDist
 import numpy as np
 
 from harness.stats.bootstrap import Interval, ScoreFunction
+from harness.stats.corpus import corpus_p_value, corpus_system, differing_documents
 from harness.stats.effect import effect_size
-from harness.stats.jackknife import pseudo_values
 from harness.stats.mcnemar import detectable_rate, mcnemar
 from harness.stats.permutation import EXACT_SIGNS, EXACT_SWAPS, N_DRAWS
-from harness.stats.rows import (
-    FEWEST_FOR_T,
-    SEED,
-    differing_rows,
-    mean_p_values,
-    statistics_p_value,
-    zeros_and_ones,
-)
+from harness.stats.rows import FEWEST_FOR_T, SEED, mean_p_values, zeros_and_ones
 from harness.stats.student import has_spread, moments, t_quantile
 from harness.stats.ties import FloatArray, differences, settled, size_of
 
@@ -216,23 +209,23 @@ def compare_statistics(
     Raises:
         ValueError: Unequal shapes, no documents, or a value or score that is not finite.
     """
-    before, after = np.asarray(baseline, dtype=np.float64), np.asarray(candidate, dtype=np.float64)
-    if before.ndim != 2 or before.shape != after.shape or len(before) == 0:
-        raise ValueError(f"need two tables of one shape [n, k], not {before.shape} and {after.shape}")
-    if not (np.isfinite(before).all() and np.isfinite(after).all()):
-        raise ValueError("statistics hold a value that is not finite: leave failed samples out")
-    values = pseudo_values(before, fn), pseudo_values(after, fn)
-    scores = fn(np.stack([before.sum(axis=0), after.sum(axis=0)]))
-    differing = int(differing_rows(before, after).sum())
-    error = _standard_error(values[1] - values[0], size_of(*values)) if differing else None
+    if np.shape(baseline) != np.shape(candidate):
+        raise ValueError(
+            f"need two tables of one shape [n, k], not {np.shape(baseline)} and {np.shape(candidate)}"
+        )
+    before, after = corpus_system(baseline, fn), corpus_system(candidate, fn)
+    scores = fn(np.stack([before.sums, after.sums]))
+    n, differing = len(before.values), int(differing_documents(before, after).sum())
+    scale = max(before.value_size, after.value_size)
+    error = _standard_error(after.values - before.values, scale) if differing else None
     test = _test_of(differing, SWAP, SWAP_EXACT, EXACT_SWAPS)
     return Difference(
         baseline=float(scores[0]),
         candidate=float(scores[1]),
-        interval=_t_interval(float(scores[1] - scores[0]), error, len(before), confidence),
-        p_value=statistics_p_value(before, after, values, fn, seed=seed),
+        interval=_t_interval(float(scores[1] - scores[0]), error, n, confidence),
+        p_value=corpus_p_value(before, after, fn, seed=seed),
         test=test,
-        n=len(before),
+        n=n,
         differing=differing,
         standard_error=error,
         effect_size=None,

@@ -13,15 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.stats.bootstrap import ScoreFunction
-from harness.stats.jackknife import pseudo_values
+from harness.stats.corpus import corpus_p_value, corpus_system
 from harness.stats.mcnemar import mcnemar_p_values
 from harness.stats.permutation import sign_flip_p_values
-from harness.stats.rows import (
-    SEED,
-    statistics_p_value,
-    t_where_enough,
-    zeros_and_ones,
-)
+from harness.stats.rows import SEED, t_where_enough, zeros_and_ones
 from harness.stats.ties import SMALLEST, TIE, FloatArray
 
 _BLOCK_CELLS = 65_536
@@ -68,11 +63,11 @@ def pairwise_p_statistics(
     """
     if len({table.shape for table in tables}) > 1:
         raise ValueError("need tables of one shape [n, k]")
-    values = [pseudo_values(table, fn) for table in tables]
+    systems = [corpus_system(table, fn) for table in tables]
     p_values = np.ones((len(tables), len(tables)))
-    for i, before in enumerate(tables):
-        for j in range(i + 1, len(tables)):
-            p_values[i, j] = statistics_p_value(before, tables[j], (values[i], values[j]), fn, seed=seed)
+    for i, before in enumerate(systems):
+        for j in range(i + 1, len(systems)):
+            p_values[i, j] = corpus_p_value(before, systems[j], fn, seed=seed)
     return _symmetric(p_values)
 
 

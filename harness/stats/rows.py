@@ -1,17 +1,13 @@
-"""Which test a pair of systems gets, and its p-value: shared by the comparison of two and the ranks of many.
-
-Sources: `harness.stats.permutation`, `harness.stats.student`, `harness.stats.jackknife`.
-"""
+"""Which test a pair of means gets, and its p-value: shared by the comparison of two and the ranks of many."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.stats.bootstrap import ScoreFunction
-from harness.stats.permutation import sign_flip_p_values, swap_p_value
+from harness.stats.permutation import sign_flip_p_values
 from harness.stats.student import SMALLEST_P, has_spread, moments, t_p_values
-from harness.stats.ties import TIE, FloatArray, size_of
+from harness.stats.ties import TIE, FloatArray
 
 FEWEST_FOR_T = 50
 """Documents that must differ for Student's t; docs/statistics.md has the simulation."""
@@ -34,46 +30,23 @@ def mean_p_values(found: FloatArray, scales: FloatArray, *, seed: int) -> FloatA
 
 def t_where_enough(found: FloatArray, scales: FloatArray) -> tuple[FloatArray, NDArray[np.intp]]:
     """Return the p-values of the rows in which enough documents differ for t (1.0 in the others), and which rows are the others."""
-    n = found.shape[1]
     p_values = np.ones(len(found))
     enough = np.count_nonzero(found, axis=1) >= FEWEST_FOR_T
-    many = np.flatnonzero(enough)
-    if many.size:
-        means, errors = moments(found[many])
-        spread = has_spread(errors, n, scales[many])
-        p_values[many[spread]] = t_p_values(means[spread], errors[spread], n)
-        p_values[many[~spread]] = _p_of_one_size(n)
+    p_values[enough] = row_t_p_values(found[enough], scales[enough])
     return p_values, np.flatnonzero(~enough)
 
 
-def statistics_p_value(
-    before: FloatArray,
-    after: FloatArray,
-    values: tuple[FloatArray, FloatArray],
-    fn: ScoreFunction,
-    *,
-    seed: int,
-) -> float:
-    """Return the p-value of two corpus scores, from statistics [n, k] and their pseudo-values [n]."""
-    differ = differing_rows(before, after)
-    difference = (values[1] - values[0])[None, :]
-    if differ.sum() >= FEWEST_FOR_T:
-        means, errors = moments(difference)
-        if has_spread(errors, len(before), np.array([size_of(*values)]))[0]:
-            return float(t_p_values(means, errors, len(before))[0])
-        return _p_of_one_size(len(before))
-    sums = before.sum(axis=0), after.sum(axis=0)
-    return swap_p_value(before[differ], after[differ], sums, fn, seed=seed)
+def row_t_p_values(found: FloatArray, scales: FloatArray) -> FloatArray:
+    """Return Student's p-value of each row of differences [r, n], shape [r], also where they have no spread.
 
-
-def _p_of_one_size(n: int) -> float:
-    """The exact sign-flip p-value where all n differences are the same number: only all signs alike are as extreme."""
-    return max(SMALLEST_P, 2.0 ** (1 - n))
-
-
-def differing_rows(before: FloatArray, after: FloatArray) -> NDArray[np.bool_]:
-    """Which documents' statistics differ, bool [n], from two tables [n, k]."""
-    return np.asarray((np.abs(after - before) > TIE * size_of(before, after)).any(axis=1))
+    If all are one number, only all signs alike are as extreme, and the exact sign-flip test gives 2 / 2^n; if that number is 0, 1.
+    """
+    n = found.shape[1]
+    means, errors = moments(found)
+    spread = has_spread(errors, n, scales)
+    p_values = np.where(np.abs(means) > TIE * scales, max(SMALLEST_P, 2.0 ** (1 - n)), 1.0)
+    p_values[spread] = t_p_values(means[spread], errors[spread], n)
+    return p_values
 
 
 def zeros_and_ones(values: FloatArray) -> FloatArray:

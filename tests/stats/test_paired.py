@@ -256,3 +256,12 @@ def test_unpaired_input_is_refused() -> None:
         compare_means([float("nan"), 1], [0, 1])
     with pytest.raises(ValueError, match="one length"):
         compare_rates([], [])
+
+
+def test_a_statistic_that_no_score_depends_on_makes_no_difference() -> None:
+    scores = np.random.default_rng(11).random(90)
+    before = np.column_stack([as_table(scores), np.zeros(90)])
+    after = np.column_stack([as_table(scores), np.ones(90)])
+    result = compare_statistics(before, after, mean_of)
+    assert (result.p_value, result.delta, result.interval) == (1.0, 0.0, None)
+    assert result.detectable() is None
