@@ -13,7 +13,8 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from harness.stats import bootstrap_interval, wilson_interval
-from harness.stats.bootstrap import FloatArray, resampled_sums
+from harness.stats.resampling import resampled_sums
+from harness.stats.ties import FloatArray
 
 SCORES: dict[str, tuple[float, Callable[[np.random.Generator, int], FloatArray]]] = {
     "beta(2, 5), like ROUGE-L": (2 / 7, lambda g, n: g.beta(2, 5, n)),

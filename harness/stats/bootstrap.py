@@ -21,7 +21,7 @@ from statistics import NormalDist
 import numpy as np
 
 from harness.stats.resampling import resampled_sums
-from harness.stats.ties import TIE, size_of, varies
+from harness.stats.ties import TIE, settled, size_of, varies
 from harness.stats.ties import FloatArray as FloatArray
 
 ScoreFunction = Callable[[FloatArray], FloatArray]
@@ -37,6 +37,12 @@ class Interval:
 
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
+
+    @classmethod
+    def around(cls, centre: float, half: float) -> "Interval":
+        """The interval of that half width; a limit that is 0 but for rounding is 0.0."""
+        scale = abs(centre) + half
+        return cls(settled(centre - half, scale), settled(centre + half, scale))
 
 
 def bootstrap_interval(
@@ -138,7 +144,7 @@ def bca_interval(
     """Return the BCa interval from bootstrap replicates [b], the observed score and jackknife scores [n]."""
     scale = size_of(replicates)
     if not varies(replicates, scale):
-        return Interval(observed, observed)
+        return Interval.around(observed, 0.0)
     replicates = np.sort(replicates)
     # Ties count half: scores such as rates are discrete, and "share below" alone would shift the interval.
     tie = TIE * scale
@@ -152,8 +158,8 @@ def bca_interval(
         normal.cdf(bias + z / (1 - acceleration * z)) if acceleration * z < 1 else float(z > 0)
         for z in shifted
     ]
-    low, high = np.quantile(replicates, shares)
-    return Interval(float(low), float(high))
+    low, high = (settled(float(limit), scale) for limit in np.quantile(replicates, shares))
+    return Interval(low, high)
 
 
 def _acceleration(left_out: FloatArray, scale: float) -> float:

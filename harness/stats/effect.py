@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.stats.bootstrap import Interval
 from harness.stats.student import t_quantile
-from harness.stats.ties import FloatArray, size_of, varies
+from harness.stats.ties import FloatArray, settled, size_of, varies
 
 FEWEST_DIFFERING = 10
 """Below this, skewness and kurtosis are guesses, and the interval holds the truth too rarely (docs/statistics.md)."""
@@ -35,11 +35,11 @@ def effect_size(difference: FloatArray, *, confidence: float) -> tuple[float | N
         return None, None
     centred = difference - difference.mean()
     square = float((centred**2).mean())
-    d = float(difference.mean()) / (square * n / (n - 1)) ** 0.5
+    d = settled(float(difference.mean()) / (square * n / (n - 1)) ** 0.5, 1.0)
     skewness = float((centred**3).mean()) / square**1.5
     excess = float((centred**4).mean()) / square**2 - 3
     variance = (1 - d * skewness + d * d * (excess + 2) / 4) / n
     if variance <= 1e-9 / n or np.count_nonzero(difference) < FEWEST_DIFFERING:
         return d, None
     half = t_quantile((1 + confidence) / 2, n) * float(np.sqrt(variance))
-    return d, Interval(d - half, d + half)
+    return d, Interval.around(d, half)

@@ -170,11 +170,11 @@ def compare_means(
     effect, effect_interval = (
         (None, None) if error is None else effect_size(difference, confidence=confidence)
     )
-    score_before, score_after = float(before.mean()), float(after.mean())
+    score_before, score_after = (settled(float(column.mean()), scale) for column in (before, after))
     return Difference(
         baseline=score_before,
         candidate=score_after,
-        interval=_t_interval(score_after - score_before, error, len(before), confidence),
+        interval=_t_interval(score_after - score_before, scale, error, len(before), confidence),
         p_value=float(mean_p_values(difference[None, :], np.array([scale]), seed=seed)[0]),
         test=test,
         n=len(before),
@@ -222,7 +222,7 @@ def compare_statistics(
     return Difference(
         baseline=float(scores[0]),
         candidate=float(scores[1]),
-        interval=_t_interval(float(scores[1] - scores[0]), error, n, confidence),
+        interval=_t_interval(float(scores[1] - scores[0]), scale, error, n, confidence),
         p_value=corpus_p_value(before, after, fn, seed=seed),
         test=test,
         n=n,
@@ -246,11 +246,13 @@ def _standard_error(difference: FloatArray, scale: float) -> float | None:
     return float(errors[0]) if has_spread(errors, len(difference), np.array([scale]))[0] else None
 
 
-def _t_interval(delta: float, error: float | None, n: int, confidence: float) -> Interval | None:
+def _t_interval(
+    delta: float, scale: float, error: float | None, n: int, confidence: float
+) -> Interval | None:
     if error is None:
         return None
     half = t_quantile((1 + confidence) / 2, n) * error
-    return Interval(delta - half, delta + half)
+    return Interval.around(settled(delta, scale), half)
 
 
 def _pair(

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.stats.rounding import agrees, rounded
+
 SCRIPT = Path(__file__).parent / "portable.py"
 
 
@@ -29,7 +31,7 @@ portable = load()
 
 
 def differences(one: Any, other: Any, path: str = "") -> list[str]:
-    """Where two results differ: numbers by more than 1e-9 of their size, anything else at all."""
+    """Where two results differ: numbers by more than 1e-9 of their size or when published, anything else at all."""
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         return [line for key in one for line in differences(one[key], other[key], f"{path}/{key}")]
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
@@ -43,9 +45,9 @@ def differences(one: Any, other: Any, path: str = "") -> list[str]:
             "p_value" in path or "/many/" in path
         ):  # p-values agree in their own digits; the tail magnifies noise by ln p
             same = math.isclose(one, other, rel_tol=1e-9 * max(1.0, -math.log(min(one, other))), abs_tol=0.0)
-        else:
-            same = math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9)
-        return [] if same or (math.isnan(one) and math.isnan(other)) else [f"{path}: {one!r} and {other!r}"]
+        else:  # what one machine publishes is what another verifies
+            same = math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9) and agrees(rounded(other), one)
+        return [] if same else [f"{path}: {one!r} and {other!r}"]
     return [] if one == other and type(one) is type(other) else [f"{path}: {one!r} and {other!r}"]
 
 
@@ -56,6 +58,7 @@ def test_the_comparison_finds_what_differs() -> None:
     )
     changed = {"one": {"p_value": 2e-20, "delta": 0.5 + 1e-8}, "names": ["a", 0.0, False]}
     assert len(differences(result, changed)) == 4
+    assert differences(0.0, 1e-17)
 
 
 def shaken(generator: np.random.Generator) -> Any:
