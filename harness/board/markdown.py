@@ -87,7 +87,7 @@ def _header(board: Board) -> str:
         f"{kind[:1].upper()}{kind[1:]}: {', '.join(map(code, names))}."
         for kind, names in board.readers.items()
     ]
-    by_rule = "" if readers else " No model scores: every score follows a rule."
+    by_rule = " No model scores: every score follows a rule." if board.by_rule_alone else ""
     return " ".join([f"{'Task' if len(board.tasks) == 1 else 'Tasks'}: {tasks}.{by_rule}", *readers])
 
 

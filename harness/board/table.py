@@ -85,6 +85,12 @@ class Board:
         """Whether any score says how true the responses are to their sources."""
         return any(column.score.kind == "faithfulness" and column.signature for column in self.columns)
 
+    @property
+    def by_rule_alone(self) -> bool:
+        """Whether no model gave a score, as far as it is known how the scores were made."""
+        made_here = all(row.kind != "elsewhere" for row in self.rows)
+        return made_here and not self.readers and all(column.score.kind != "other" for column in self.columns)
+
     def documents(self, task: str) -> int:
         """Number of documents of a task."""
         return next(row.entries[task].record.n for row in self.rows if task in row.entries)

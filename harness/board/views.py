@@ -55,8 +55,7 @@ def header(board: Board) -> View:
             {"kind": kind[:1].upper() + kind[1:], "names": list(names)}
             for kind, names in board.readers.items()
         ],
-        "by_rule": all(column.score.kind != "other" for column in measured)
-        and all(row.kind != "elsewhere" for row in board.rows),
+        "by_rule": board.by_rule_alone,
         "unfaithful": bool(board.rows) and not board.faithfulness,
     }
 
