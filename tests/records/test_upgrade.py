@@ -153,7 +153,7 @@ def fails(old: Path, said: str) -> None:
         (lambda lines: lines[0]["bootstrap"].update(confidence=0.5), "confidence 0.5"),
         (lambda lines: lines[0]["counts"].update(answered=24), "make not 24"),
         (lambda lines: lines.pop(), "1 of 24 documents missing"),
-        (lambda lines: lines.insert(1, lines[1]), "documents occur twice"),
+        (lambda lines: lines.insert(1, lines[1]), "document 0 occurs twice"),
         (lambda lines: lines[0].update(record=1), "of version 1, not 2"),
         (lambda lines: lines[0].update(model=7), "model is not what a record holds"),
         (lambda lines: lines[0].update(scores={"rougeL": "high"}), "scores is not what a record holds"),
