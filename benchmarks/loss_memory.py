@@ -12,6 +12,8 @@ weight, which are the same for all and stand in the first row.
     distillkit chunked   the same with its own option `sparse_chunk_length`, 256 tokens
 
     python benchmarks/loss_memory.py [--tokens 2048] [--width 896] [--vocabulary 151936] [--distillkit FOLDER] [--device cuda]
+
+With --padding 271 that many of the head's rows are beyond the tokenizer, as in Qwen2.5; ours alone knows of them.
 """
 
 from __future__ import annotations
@@ -40,6 +42,9 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=2048)
     parser.add_argument("--width", type=int, default=896)
     parser.add_argument("--vocabulary", type=int, default=151_936)
+    parser.add_argument(
+        "--padding", type=int, default=0, help="rows of the vocabulary that are no tokens (default: 0)"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--distillkit", type=Path, metavar="FOLDER")
     parser.add_argument("--contender", help=argparse.SUPPRESS)
@@ -120,12 +125,13 @@ def make_loss(
             )
 
         return dense
-    ids, log_probs, log_tail = sparse_labels(teacher_hidden, teacher_weight)
+    tokens = arguments.vocabulary - arguments.padding
+    ids, log_probs, log_tail = sparse_labels(teacher_hidden, teacher_weight[:tokens])
     if name == "ours":
         targets = SparseTargets(ids=ids, log_probs=log_probs, log_tail=log_tail)
-        labels = ids[:, 0]
+        labels, settings = ids[:, 0], LossSettings(kd_weight=1.0, vocabulary_size=tokens)
         return lambda hidden, weight: linear_loss(
-            hidden, weight, labels, LossSettings(kd_weight=1.0), num_items=len(labels), targets=targets
+            hidden, weight, labels, settings, num_items=len(labels), targets=targets
         )[0]
     return distillkit_loss(arguments, ids, log_probs)
 

@@ -32,7 +32,12 @@ def loss_and_gradient(
     if targets is not None and settings.divergence == ULD:
         q, log_z = _softmax_in_place(logits, torch.ones_like(scale))
         grad, divergence = uld_gradient(
-            q, targets.log_probs, targets.log_tail, ce_weight=(1 - a) * scale, weight=a * scale
+            q,
+            targets.log_probs,
+            targets.log_tail,
+            tokens=tokens,
+            ce_weight=(1 - a) * scale,
+            weight=a * scale,
         )
         cross_entropy = (log_z - hard).sum()
     elif targets is None:

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 from harness_kd.fit import build_student, loss_settings
-from harness_kd.loss import LossSettings
 from harness_kd.states import padded
 from harness_kd.train import prepare, train
 from peft import AutoPeftModelForCausalLM
@@ -19,15 +18,15 @@ IDS = torch.tensor([[5, 9, 14, 3, 60]])
 
 @pytest.fixture
 def plan(plan, build_model, tmp_path):
-    untied = build_model(tmp_path / "untied", seed=3, tie=False)
+    untied = build_model(tmp_path / "untied", seed=3, tie=False, rows=100)  # six more than there are tokens
     return replace(plan, student=untied, lora_rank=4, lora_dropout=0.0)
 
 
 @pytest.mark.parametrize("targets", ["q_proj,v_proj", "q_proj,lm_head", "lm_head"])
 def test_the_fused_loss_has_the_gradients_of_pefts_own_forward(plan, targets):
-    """In float64 to 1e-12, the head's adapter included, whose ``weight`` leaves it out."""
-    prepared = prepare(replace(plan, lora_targets=targets))
-    model = build_student(prepared, LossSettings()).double()
+    """In float64 to 1e-12, the head's adapter included, whose ``weight`` leaves it out, and its rows beyond the tokenizer."""
+    prepared = prepare(replace(plan, lora_targets=targets, kd_ratio=0.0))
+    model = build_student(prepared, loss_settings(prepared)).double()
     torch.manual_seed(0)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:  # zeros at the start, which would hide the other half

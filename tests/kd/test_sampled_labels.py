@@ -47,12 +47,13 @@ def test_the_mean_label_is_the_whole_distribution(source, top_k, draws):  # noqa
         assert (dense[:, top] - p[top]).abs().max() < 1e-6
 
 
-def test_the_mean_gradient_is_the_whole_distributions(source):  # noqa: F811
-    """Through the fused loss, against labels that keep everything; with a ghost tail instead it is not."""
+@pytest.mark.parametrize("padding", [0, 9])
+def test_the_mean_gradient_is_the_whole_distributions(source, padding):  # noqa: F811
+    """Through the fused loss, against softmaxes over all rows of the head; with a ghost tail instead it is not."""
     torch.manual_seed(1)
-    width, settings = 8, LossSettings(kd_weight=1.0)
+    width, settings = 8, LossSettings(kd_weight=1.0, vocabulary_size=VOCABULARY)
     manifest = manifest_of(source, vocabulary_size=VOCABULARY, temperatures=(1.0,), top_k=4, tail_draws=4)
-    logits, weight = 2 * torch.randn(VOCABULARY), torch.randn(VOCABULARY, width)
+    logits, weight = 2 * torch.randn(VOCABULARY), torch.randn(VOCABULARY + padding, width)
     hidden = torch.randn(1, width)
 
     def gradient(rows, targets):
@@ -63,8 +64,8 @@ def test_the_mean_gradient_is_the_whole_distributions(source):  # noqa: F811
 
     log_p = logits.log_softmax(-1)[None]
     none = torch.full((1,), -torch.inf)
-    everything = SparseTargets(ids=torch.arange(VOCABULARY)[None], log_probs=log_p, log_tail=none)
-    exact = gradient(1, everything)[0]
+    p = nn.functional.pad(log_p.exp(), (0, padding))
+    exact = (((hidden @ weight.T).softmax(-1) - p) @ weight)[0].double()
     _, (ids, log_probs, keep) = drawn_targets(logits.expand(TRIALS, -1).contiguous(), manifest)
     masked = log_probs.masked_fill(~keep, -torch.inf)
     found = gradient(TRIALS, SparseTargets(ids=ids, log_probs=masked, log_tail=none.expand(TRIALS)))

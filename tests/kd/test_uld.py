@@ -18,20 +18,21 @@ N, D, V, TEACHER_V = 23, 8, 60, 90
 
 
 def dense(hidden, weight, labels, teacher, present, a):
-    """Equation 3 of arXiv 2402.12030 with sorting, padded by zeros to the larger vocabulary."""
-    q = torch.softmax(hidden @ weight.T, -1)
+    """Equation 3 of arXiv 2402.12030 with sorting, padded by zeros to the larger vocabulary; rows beyond V against 0."""
+    q, padding = torch.softmax(hidden @ weight.T, -1).split([V, len(weight) - V], -1)
     width = max(q.shape[1], teacher.shape[1])
     q, p = (F.pad(x, (0, width - x.shape[1])).sort(-1, descending=True).values for x in (q, teacher))
-    distance = (q - p).abs().sum(-1)[present].sum()
+    distance = ((q - p).abs().sum(-1) + padding.sum(-1))[present].sum()
     return ((1 - a) * F.cross_entropy(hidden @ weight.T, labels, reduction="sum") + a * distance) / N
 
 
 @pytest.mark.parametrize("kept", [5, 40, TEACHER_V])
 @pytest.mark.parametrize("chunk", [None, 7])
-def test_value_and_gradient_equal_the_sorted_formula(kept, chunk):
+@pytest.mark.parametrize("padding", [0, 11])
+def test_value_and_gradient_equal_the_sorted_formula(kept, chunk, padding):
     torch.manual_seed(0)
     hidden = torch.randn(N, D, dtype=torch.double, requires_grad=True)
-    weight = torch.randn(V, D, dtype=torch.double, requires_grad=True)
+    weight = torch.randn(V + padding, D, dtype=torch.double, requires_grad=True)
     labels = torch.randint(0, V, (N,))
     p = torch.softmax(2 * torch.randn(N, TEACHER_V, dtype=torch.double), -1).sort(-1, descending=True).values
     p[:, kept:] = 0  # beyond the kept entries the teacher counts as 0
@@ -41,7 +42,7 @@ def test_value_and_gradient_equal_the_sorted_formula(kept, chunk):
         ids=torch.arange(kept).expand(N, -1), log_probs=p[:, :kept].log(), log_tail=log_tail
     )
     a = kd_weight_of(2.0)
-    settings = LossSettings(kd_weight=a, divergence=ULD, chunk_rows=chunk)
+    settings = LossSettings(kd_weight=a, divergence=ULD, vocabulary_size=V, chunk_rows=chunk)
     ours = linear_loss(hidden, weight, labels, settings, num_items=N, targets=targets)[0]
     theirs = dense(hidden, weight, labels, p, present, a)
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-9)
