@@ -23,6 +23,7 @@ from harness.judges import ranking
 from harness.judges.fit import check_two_classes
 from harness.judges.pairs import LabelledPair, newsworld_pairs, read_pairs
 from harness.lmeval import hand_over
+from harness.lmeval.whole_model import Loaded, require_whole_files
 
 MEASURES: Mapping[str, bool] = {"balanced_accuracy": True, "auroc": True, "ece": False}
 CHOICES = ("no", "yes")
@@ -69,6 +70,7 @@ class JudgeTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no typ
         self._instances.insert(0, hand_over.request(self.config.task, self._meet))
 
     def _meet(self, lm: Any) -> None:
+        require_whole_files(Loaded.of_model(lm))
         self._judge_signature = getattr(lm, "judge_signature", None)
 
     def apply_filters(self) -> None:

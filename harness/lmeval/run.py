@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -20,6 +21,7 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.files import canonical_json, sha256_bytes
+from harness.lmeval.whole_model import BACKENDS, Loaded, fetch, require_whole_files
 from harness.models.device import choose_device
 from harness.models.identity import model_identity
 from harness.paths import tasks_dir
@@ -119,7 +121,7 @@ def evaluate(request: EvalRequest) -> Path:
     Raises:
         HarnessError: If a local model folder is missing or incomplete, a task is unknown, or results cannot be written.
     """
-    check_model(request)
+    check_model(request, download=True)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from lm_eval import simple_evaluate
     from lm_eval.loggers import EvaluationTracker
@@ -149,6 +151,7 @@ def evaluate(request: EvalRequest) -> Path:
         verbosity=None,
     )
     if results is not None:  # the first process of several
+        check_model(request)  # pickled weights of the hub are here only now
         _save(tracker, results)
     return request.output_path / str(tracker.general_config_tracker.model_name_sanitized)
 
@@ -161,13 +164,35 @@ def response_cache(request: EvalRequest) -> str | None:
     if request.response_cache is None:
         return None
     models = [str(request.model_args[key]) for key in ("pretrained", "peft") if key in request.model_args]
+    revision = str(request.model_args.get("revision") or "") or None
     made_by = {
-        "models": [model_identity(name, None) for name in models],
+        "models": [_of_responses(model_identity(name, revision)) for name in models],
         "backend": request.model,
         "arguments": {key: str(value) for key, value in request.model_args.items()},
         "libraries": {name: version(name) for name in ("lm_eval", "torch", "transformers")},
     }
     return str(request.response_cache / sha256_bytes(canonical_json(made_by).encode())[:16])
+
+
+def _of_responses(identity: dict[str, Any]) -> dict[str, Any]:
+    """What tells models apart: the content of a folder; for a model of the hub, of which more may yet be downloaded, its commit."""
+    return (
+        identity if identity["revision"] == "local" else {key: identity[key] for key in ("name", "revision")}
+    )
+
+
+def documents_of(request: EvalRequest) -> dict[str, int]:
+    """How many documents of each task `evaluate` would ask, found by loading the tasks as it does; no model is needed.
+
+    Raises:
+        HarnessError: If a task is unknown, or its data, a metric or an option is missing or wrong.
+    """
+    hide_loading_bars()
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    manager = _task_manager(request)
+    tasks = {name: task for asked in request.tasks for name, task in manager.load([asked])["tasks"].items()}
+    most = request.limit or sys.maxsize
+    return {name: min(most, len(task.eval_docs)) for name, task in tasks.items()}
 
 
 def all_task_names() -> list[str]:
@@ -247,8 +272,16 @@ def _device(request: EvalRequest) -> str | None:
     return request.device or ("cpu" if choose_device().type == "cpu" else None)
 
 
-def check_model(request: EvalRequest) -> None:
-    """Say at once what a missing folder would say after a long search on the hub."""
+def check_model(request: EvalRequest, *, download: bool = False) -> None:
+    """Say at once what a missing folder would say after a long search on the hub; refuse a model that is not whole.
+
+    Args:
+        request: What is to be evaluated.
+        download: Whether to fetch a model of the hub; else only one that is on this machine is checked.
+
+    Raises:
+        HarnessError: See `harness.lmeval.whole_model`.
+    """
     pretrained = str(request.model_args.get("pretrained", ""))
     folder = Path(pretrained)
     looks_local = folder.is_absolute() or pretrained.startswith(".") or len(folder.parts) > 2
@@ -256,3 +289,8 @@ def check_model(request: EvalRequest) -> None:
         raise HarnessError(
             f"{pretrained}: no model here (config.json is missing)", "Give a Hugging Face model folder."
         )
+    if request.model in BACKENDS:
+        loaded = Loaded.of_arguments(request.model_args)
+        if download:
+            fetch(loaded)
+        require_whole_files(loaded)

@@ -24,6 +24,7 @@ from harness.errors import HarnessError
 from harness.lmeval import context, documents, fewshot, hand_over, plain_errors, ranks, sample_log
 from harness.lmeval.attention import language_model
 from harness.lmeval.options import parse
+from harness.lmeval.whole_model import Loaded, require_whole_files
 from harness.metrics.base import Sample
 from harness.metrics.suite import Summary
 from harness.records import provenance
@@ -125,6 +126,7 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
 
         Metrics that read the model's attention are shown it, and say now what they lack.
         """
+        require_whole_files(Loaded.of_model(lm))
         self._model = provenance.evaluated_model(lm)
         self._shortened = context.fit_prompts(lm, self._responses())
         if "bypass" not in self._metric_fn_list:

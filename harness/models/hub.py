@@ -57,7 +57,10 @@ def snapshot(repo: str, *, revision: str | None, what: str) -> Path:
                 repo,
                 revision=revision,
                 allow_patterns=_OF_A_MODEL,
-                ignore_patterns=["consolidated*"],  # the same weights again, in another layout
+                ignore_patterns=[
+                    "*consolidated*",
+                    "*/*.safetensors",
+                ],  # the same weights again, in other layouts
                 local_files_only=HF_HUB_OFFLINE or not _hub_answers(),
             )
         )

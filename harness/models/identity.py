@@ -36,7 +36,7 @@ def model_identity(name: str, revision: str | None = None) -> dict[str, Any]:
     repository, _, stated = name.partition("@")
     held = hub.cached(repository, revision or stated or None)
     found = {} if held is None else content(held)
-    commit = held.name if held is not None and "weights_sha256" in found else revision
+    commit = held.name if held is not None and "config_sha256" in found else revision
     return {"name": without_path(repository), "revision": commit or None, **found}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
-from harness.models import hub, weights, whole
+from harness.models import architecture, hub, weights, whole
 from harness.models.device import DTYPES, choose_device
 from harness.models.identity import content, content_sha256, without_path
 
@@ -122,8 +122,11 @@ class ModelSource:
         Raises:
             HarnessError: If it cannot be loaded, or not whole.
         """
-        kind = whole.language_model_class(whole.read_config(self.folder, what=self._what))
-        model: PreTrainedModel = whole.load_whole(kind, self.folder, what=self._what, dtype=dtype)
+        config = architecture.read_config(self.folder, what=self._what)
+        kind = architecture.language_model_class(config)
+        model: PreTrainedModel = whole.load_whole(
+            kind, self.folder, what=self._what, config=config, dtype=dtype
+        )
         return model
 
     def placed(self, *, dtype: str = "float32") -> PreTrainedModel:

@@ -1,8 +1,8 @@
 """Every model is whole or refused: transformers fills weights that it does not find with random numbers, and goes on.
 
 Before anything is loaded, the names and shapes in the weight files' headers are put through transformers' own loading, with tensors
-that have a shape and no memory: its renamings, merged experts, tied weights and weights that may be absent are thereby its own. A
-model of 70 billion weights takes a second. What is then loaded is held to the same report.
+that have a shape and no memory: its renamings, merged experts, tied weights and weights that may be absent are so its own. What is
+then loaded is held to the same report.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
+from harness.models.architecture import REMEDY, empty_model, quiet_loading, read_config, require_one_kind
 from harness.models.hashes import State, state_of
 from harness.models.hub import first_line
-from harness.models.weights import Shapes, read_json, shapes, weight_files
+from harness.models.pickled import pickled_files, pickled_shapes
+from harness.models.weights import SINGLE, Shapes, read_json, shapes, weight_files
 
-REMEDY = "Weights and config.json must belong together: download or save the model again, whole."
+_log = logging.getLogger(__name__)
 
 _SHOWN = 3
 _MASK = re.compile(r"(attn|attention)\.(bias|masked_bias|causal_mask)$")
@@ -29,8 +30,11 @@ _MASK = re.compile(r"(attn|attention)\.(bias|masked_bias|causal_mask)$")
 _SCALE = re.compile(r"_(scale|zero_point|scale_inv)s?$")
 """Of a quantised cache or activation, which engines other than transformers read."""
 
+_OTHER_SENSES = re.compile(r"vision|visual|image|audio|speech|multi_?modal|projector|vqmodel")
+"""Of a model whose language model alone is loaded."""
 
-def require_whole(folder: Path, *, what: str) -> None:
+
+def require_whole(folder: Path, *, what: str, pickled: bool = False) -> None:
     """Refuse a language model whose files do not hold what its configuration describes, no more and no less.
 
     A quantised checkpoint is checked where the package that reads it is installed and runs here; loading refuses it elsewhere.
@@ -38,103 +42,76 @@ def require_whole(folder: Path, *, what: str) -> None:
     Args:
         folder: Folder of a model, sharded or not.
         what: The model as the user named it, for the error message.
+        pickled: Whether weights may be pickles where there are no others. They are looked at, not loaded.
 
     Raises:
         HarnessError: If weights are missing, unexpected or of another shape; or a file is damaged; or the configuration describes
             no language model, or not the one that it names.
     """
     files = weight_files(folder)
+    if not files and pickled:
+        files = pickled_files(folder)
+    absent = [file for file in files if not file.is_file()]
+    HarnessError.raise_for([f"{what}: {file.name} is missing" for file in absent], REMEDY)
+    if not files:
+        raise HarnessError(
+            f"{what}: no {SINGLE}", "Give a Hugging Face model folder, as save_pretrained writes it."
+        )
     seen = (folder / "config.json", folder / "generation_config.json", *files)
-    _require_whole(folder, what, tuple((path.name, state_of(path)) for path in seen if path.exists()))
+    state = tuple((path.name, state_of(path)) for path in seen if path.exists())
+    _require_whole(folder, what, tuple(files), state)
 
 
 @lru_cache(maxsize=256)
-def _require_whole(folder: Path, what: str, _state: tuple[tuple[str, State], ...]) -> None:
+def _require_whole(
+    folder: Path, what: str, files: tuple[Path, ...], _state: tuple[tuple[str, State], ...]
+) -> None:
     config = read_config(folder, what=what)
     if (folder / "generation_config.json").is_file():
         read_json(folder / "generation_config.json")  # transformers would go on without a damaged one
-    held = shapes(weight_files(folder))
+    held = shapes(files) if files[0].suffix == ".safetensors" else pickled_shapes(files)
+    model = empty_model(config, what=what)
+    require_one_kind(read_json(folder / "config.json"), config, model, what)
     try:
-        report = _report(language_model_class(config), config, held)
-    except HarnessError as error:
-        raise HarnessError(f"{what}: {error.problem}", error.remedy) from error
-    except Exception:
-        if getattr(config, "quantization_config", None):
-            return  # its package is not here, or does not run on this machine: loading says which
+        report = _report(model, held, what)
+    except HarnessError:
         raise
-    refuse(report, what=what, harmless=_harmless(lambda: held, config))
+    except Exception as error:
+        if not _quantised(config):  # whose package may not be here, or not run on this machine
+            _log.warning("%s: not checked before it is loaded: %s", what, first_line(error))
+        return
+    refuse(report, what=what, harmless=_harmless(lambda: held, config, model))
 
 
-def read_config(folder: Path, *, what: str) -> Any:
-    """The configuration of a model as transformers reads it; no code of the repository runs.
-
-    Raises:
-        HarnessError: If it is damaged, of an unknown kind, or contradicts itself.
-    """
-    from transformers import AutoConfig
-
-    stated = read_json(folder / "config.json")
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (
-        Exception
-    ) as error:  # validation of a configuration has error types of its own, which differ between releases
-        reason = first_line(error.__cause__ or error)
-        raise HarnessError(
-            f"{what}: config.json describes no model that can be built here: {reason}", REMEDY
-        ) from error
-    _require_one_kind(stated, config, what)
-    return config
-
-
-def _require_one_kind(stated: Mapping[str, Any], config: Any, what: str) -> None:
-    """Refuse an architecture of another model type: two types may have the same weights, and compute something else."""
-    import transformers
-
-    for name in stated.get("architectures") or []:
-        named = getattr(getattr(transformers, str(name), None), "config_class", None)
-        kind = getattr(named, "model_type", None)
-        if kind and kind not in {config.model_type, *_kinds_within(config)}:
-            raise HarnessError(
-                f"{what}: config.json contradicts itself: model_type is {config.model_type}, but {name} is a {kind}",
-                REMEDY,
-            )
-
-
-def _kinds_within(config: Any) -> Iterator[str]:
-    for name in getattr(config, "sub_configs", None) or ():
-        if kind := getattr(getattr(config, name, None), "model_type", None):
-            yield str(kind)
-
-
-def language_model_class(config: Any) -> Any:
-    """The class of transformers that loads a configuration as a language model, decoder-only or encoder-decoder."""
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
-
-    return AutoModelForSeq2SeqLM if getattr(config, "is_encoder_decoder", False) else AutoModelForCausalLM
-
-
-def _report(kind: Any, config: Any, held: Shapes) -> Mapping[str, Any]:
+def _report(model: Any, held: Shapes, what: str) -> Mapping[str, Any]:
     """What transformers says when it loads weights of these shapes; nothing is computed and nothing takes memory."""
     import torch
 
-    with quiet_loading():
+    weights = {name: torch.empty(shape, device="meta") for name, shape in held.items()}
+    with quiet_loading(bars=False) as said:
         try:
-            with torch.device("meta"):
-                architecture = type(kind.from_config(config, trust_remote_code=False))
-        except Exception as error:  # whatever sizes do not fit each other, in any architecture
-            problem = f"config.json describes no language model that can be built: {first_line(error)}"
-            raise HarnessError(problem, REMEDY) from error
-        weights = {name: torch.empty(shape, device="meta") for name, shape in held.items()}
-        _, report = architecture.from_pretrained(
-            None,
-            config=config,
-            state_dict=weights,
-            device_map={"": "meta"},
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
+            _, report = type(model).from_pretrained(
+                None,
+                config=model.config,
+                state_dict=weights,
+                device_map={"": "meta"},
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
+        except RuntimeError as error:
+            if problem := _unfit(said):
+                raise HarnessError(f"{what}: {problem}", REMEDY) from error
+            raise
     return dict(report)
+
+
+def _unfit(said: list[str]) -> str | None:
+    """What transformers' report says of weights that are merged while they are loaded, such as experts."""
+    found = re.findall(r"^(\S+) +\| .*(?:MISSING|UNEXPECTED|CONVERSION)", "\n".join(said), re.MULTILINE)
+    names = sorted(set(found))
+    return (
+        f"{len(names)} weights do not fit each other, such as {', '.join(names[:_SHOWN])}" if names else None
+    )
 
 
 def load_whole(kind: Any, folder: Path, *, what: str, new_head: bool = False, **options: Any) -> Any:
@@ -151,7 +128,7 @@ def load_whole(kind: Any, folder: Path, *, what: str, new_head: bool = False, **
         HarnessError: If it cannot be loaded, or not whole.
     """
     try:
-        with quiet_loading():
+        with quiet_loading() as said:
             model, report = kind.from_pretrained(
                 folder,
                 output_loading_info=True,
@@ -161,8 +138,9 @@ def load_whole(kind: Any, folder: Path, *, what: str, new_head: bool = False, **
                 **options,
             )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
-        raise HarnessError(f"{what}: cannot be loaded: {first_line(error)}", REMEDY) from error
-    harmless = _harmless(lambda: shapes(weight_files(folder)), model.config)
+        problem = _unfit(said) or f"cannot be loaded: {first_line(error)}"
+        raise HarnessError(f"{what}: {problem}", REMEDY) from error
+    harmless = _harmless(lambda: shapes(weight_files(folder)), options.get("config") or model.config, model)
     refuse(report, what=what, harmless=harmless, of_head=_of_head(model) if new_head else None)
     return model
 
@@ -173,6 +151,7 @@ def refuse(
     what: str,
     harmless: Callable[[str], bool],
     of_head: Callable[[str], bool] | None = None,
+    remedy: str = REMEDY,
 ) -> None:
     """Raise for what transformers reports after loading: its ``output_loading_info``.
 
@@ -181,6 +160,7 @@ def refuse(
         what: The model as the user named it.
         harmless: Whether a weight of this name may lie in the files without being loaded.
         of_head: Whether a weight of this name belongs to a head that may be missing, or be another; None: there is none.
+        remedy: What to do about it.
 
     Raises:
         HarnessError: With the number of weights that are missing, unexpected or misshapen, and the first of each.
@@ -203,14 +183,16 @@ def refuse(
         if names
     ]
     problems += [f"{what}: {message}" for message in report.get("error_msgs", ())]
-    HarnessError.raise_for(problems, REMEDY)
+    HarnessError.raise_for(problems, remedy)
 
 
-def _harmless(held: Callable[[], Shapes], config: Any) -> Callable[[str], bool]:
-    quantised = bool(getattr(config, "quantization_config", None))
+def _harmless(held: Callable[[], Shapes], config: Any, model: Any) -> Callable[[str], bool]:
+    """Which weights may lie in the files of a configuration without being loaded into its model."""
+    quantised = _quantised(config)
+    part = type(model.config) is not type(config)  # the language model of one that also sees or hears
 
     def harmless(name: str) -> bool:
-        if quantised and _SCALE.search(name):
+        if (quantised and _SCALE.search(name)) or (part and _OTHER_SENSES.search(name)):
             return True
         shape = (
             held().get(name) if _MASK.search(name) else None
@@ -220,20 +202,12 @@ def _harmless(held: Callable[[], Shapes], config: Any) -> Callable[[str], bool]:
     return harmless
 
 
+def _quantised(config: Any) -> bool:
+    return bool(getattr(config, "quantization_config", None))
+
+
 def _of_head(model: Any) -> Callable[[str], bool]:
     """Whether a weight lies outside the base model; the pooler is a part of many heads, and of some bases."""
     base = getattr(model, model.base_model_prefix, model)
     inside = {model.base_model_prefix, *(name for name, _ in base.named_children())} - {"pooler"}
     return lambda name: "pooler." in name or name.partition(".")[0] not in inside
-
-
-@contextmanager
-def quiet_loading() -> Iterator[None]:
-    """Keep back transformers' own report, which only warns of what is refused here."""
-    logger = logging.getLogger("transformers.modeling_utils")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
