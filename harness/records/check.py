@@ -151,11 +151,17 @@ def _statement(record: Scored, key: str) -> Iterator[str]:
     if record.metrics:
         problem = signature_problem(key, stated["signature"], record.metrics, record.metric_options)
         yield from [problem] if problem else []
-    elif not record.measured_elsewhere:
-        name = re.escape(key.partition(",")[0])
-        task = re.escape(f"task:{record.task}:{record.task_version}")
-        if not re.fullmatch(rf"{name}\|lm_eval:[^|]+\|{task}\|filter:[^|]+", stated["signature"]):
-            yield f"{key}: its signature {stated['signature']!r} is none of lm-eval's on {record.task}"
+    elif not re.fullmatch(_foreign(record, key), stated["signature"]):
+        whose = "of published scores" if record.measured_elsewhere else f"of lm-eval's on {record.task}"
+        yield f"{key}: its signature {stated['signature']!r} is none {whose}"
+
+
+def _foreign(record: Header, key: str) -> str:
+    """The pattern of signatures of scores that are not ours: none of them can pass for one of ours."""
+    if record.measured_elsewhere:
+        return rf"{re.escape(key.replace('|', '/'))}\|published\|.+"
+    task = re.escape(f"task:{record.task}:{record.task_version}")
+    return rf"{re.escape(key.partition(',')[0])}\|lm_eval:[^|]+\|{task}\|filter:[^|]+"
 
 
 def _column(record: Scored, key: str, values: FloatArray) -> Iterator[str]:

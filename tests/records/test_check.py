@@ -164,6 +164,10 @@ FORGERIES: dict[str, tuple[Callable[[Lines], Any], str]] = {
     ),
     "no family at all": (edited(0, "metrics", to=[]), "is none of lm-eval's on kd_newsworld_factual"),
     "measured elsewhere": (edited(0, "provenance", "measured", to="elsewhere"), "computed by no metric family here"),
+    "published by others": (
+        lambda lines: (lines[0].update(metrics=[]), lines[0]["provenance"].update(measured="elsewhere"))[0],
+        "is none of published scores",
+    ),
     "a date before time": (edited(0, "provenance", "date", to=-1), "date -1 is no time"),
     "a date after time": (edited(0, "provenance", "date", to=10**15), "is no time"),
     # counts behind corpus scores
