@@ -101,7 +101,9 @@ def _make_record(
         counts = {"n": len(answered), "failed": len(answered) - sum(answered), **kinds}
     else:
         version = changes.get("task_version", "1.0")
-        made = {key: f"{key}|lm_eval:0.4.13|task:{task}:{version}|filter:none" for key in columns}
+        elsewhere = changes.get("provenance", {}).get("measured") == "elsewhere"
+        whose = "published|source:x" if elsewhere else f"lm_eval:0.4.13|task:{task}:{version}|filter:none"
+        made = {key: f"{key}|{whose}" for key in columns}
         counts = {"n": len(next(iter(columns.values())))}
     samples = _rows(columns)
     fields: dict[str, Any] = {

@@ -290,7 +290,7 @@ def test_published_elsewhere_and_gold_rows_are_marked(
     board = read_board(
         write_board(
             make_record("ours", scores),
-            make_record("theirs", {"quality": [0.3, 0.5] * 10}, provenance=theirs),
+            make_record("theirs", {"quality": [0.3, 0.5] * 10}, provenance=theirs, task="their_own"),
             make_record("truth", {"quality": [0.4, 0.6] * 10}, provenance={"backend": "harness-gold"}),
         )
     )
