@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 OPTIONS: Options = {
     "lookback_classifier": None,  # a file, or "shipped": the package's own for models like the evaluated one
     "lookback_model": None,  # reads the responses in place of the evaluated model
+    "lookback_optional": False,  # a model that the named classifier does not fit has no factual rate, and is no error
 }
 SHIPPED = "shipped"
 AT_HALF, AT_THRESHOLD = "factual_rate", "factual_rate_at_threshold"
@@ -94,12 +95,16 @@ class Lookback(Metric):
     Args:
         classifier: A file, ``shipped``, or None.
         model: Path or hub name of a model that reads the responses in place of the evaluated one.
+        optional: A model that the named classifier does not fit has no scores, with the reason, as one that none is shipped for.
     """
 
     scores = SCORES
 
-    def __init__(self, classifier: str | None = None, model: str | None = None) -> None:
+    def __init__(
+        self, classifier: str | None = None, model: str | None = None, *, optional: bool = False
+    ) -> None:
         self._wanted = classifier
+        self._optional = optional
         self._model_path = model
         self._ready: tuple[LanguageModel, Classifier] | None = None
         self._label = ""
@@ -116,7 +121,7 @@ class Lookback(Metric):
         try:
             self._prepare(model)
         except HarnessError as error:
-            if self._wanted not in (None, SHIPPED):
+            if self._wanted not in (None, SHIPPED) and not self._optional:
                 raise
             self._give_up(str(error))
 
@@ -248,7 +253,11 @@ def corpus_scorer(_options: Options, _key: str) -> ScoreFunction:
 
 def from_options(options: Options) -> Lookback:
     """Build from task metadata; see `OPTIONS`."""
-    return Lookback(options["lookback_classifier"], options["lookback_model"])
+    return Lookback(
+        options["lookback_classifier"],
+        options["lookback_model"],
+        optional=str(options["lookback_optional"]).lower() == "true",
+    )
 
 
 def contradiction(key: str, signature: str, options: Options) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness import __version__
 from harness_kd.data import TokenizedData
+from harness_kd.loss import kd_weight_of
 from harness_kd.plan import TrainPlan
 
 HEADER = "---\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n"
@@ -23,9 +24,9 @@ def model_card(
 ) -> str:
     """The text of ``README.md``: teacher, data, loss, seed and code of a run, in markdown."""
     distilled = plan.kd_ratio > 0
-    share = plan.kd_ratio / (1 + plan.kd_ratio)
+    share = kd_weight_of(plan.kd_ratio)
     title = "Distilled" if distilled else "Finetuned"
-    loss = f"{1 - share:.4f} cross-entropy + {share:.4f} {plan.divergence}" if distilled else "cross-entropy"
+    loss = f"{1 - share:.4f} cross-entropy + {share:.4f} {plan.divergence}" if share < 1 else plan.divergence
     facts = {
         "student": f"{plan.student} (sha256 {identity['student_sha256'][:16]})",
         "teacher": plan.teacher if distilled else "none",
@@ -36,7 +37,7 @@ def model_card(
         "data": f"{plan.data} (sha256 {identity['data_sha256'][:16]})",
         "rows": f"{len(data.examples)} used; overlong: {data.dropped} dropped, {data.truncated} truncated",
         "tokens": f"{data.tokens}, of which {data.target_tokens} are targets",
-        "loss": loss,
+        "loss": loss if distilled else "cross-entropy",
         "kd_ratio": f"{plan.kd_ratio:g}",
         "temperature": f"{plan.temperature:g}" if distilled else "none",
         "label smoothing": f"{plan.label_smoothing:g}",

@@ -1,6 +1,6 @@
 """Training data by name: ``dolly``, ``cnndm`` and ``newsworld``, with options as in ``dolly?split=dev&n=200``.
 
-Dolly and CNN/DailyMail come from the hub at a pinned commit, or from a local copy by ``path``.
+Dolly and CNN/DailyMail come from the hub at a pinned commit, or from a local file by ``path``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from harness.errors import HarnessError
 
@@ -23,12 +23,13 @@ DOLLY_DEV_ROWS = 1000
 class DataOptions:
     """Options behind the question mark of a named data set."""
 
-    split: str = "train"
-    """``train`` or ``dev``; the news world has ``test`` as well."""
+    split: str = ""
+    """``train`` (the default) or ``dev``; the news world has ``test`` as well. A local copy of Dolly is split only where this says
+    so: else all of its rows are meant."""
     n: int | None = None
     """Rows to take, the first ones; None: all, and 2,000 of the news world."""
     path: str = ""
-    """Local copy of Dolly or CNN/DailyMail instead of the hub."""
+    """Local copy of Dolly or CNN/DailyMail, or rows of one's own in its layout, instead of the hub."""
     noise: float = 0.4
     """Share of news-world references that state something unsupported."""
     seed: int = 0
@@ -38,6 +39,21 @@ class DataOptions:
 def is_named(data: str) -> bool:
     """Whether ``data`` names a data set rather than a file."""
     return data.partition("?")[0] in _READERS
+
+
+def dev_split(data: str) -> str | None:
+    """The dev split beside named training data, 1,000 rows at most; None where there is none.
+
+    ``dolly?path=FILE`` has none, for all of its rows are trained on; ``dolly?path=FILE&split=train`` has.
+    """
+    name, _, text = data.partition("?")
+    if not is_named(data):
+        return None
+    options = _options(data, text)
+    if options.split not in ("", "train") or (name == "dolly" and options.path and not options.split):
+        return None
+    kept = [(key, value) for key, value in parse_qsl(text) if key not in ("split", "n")]
+    return f"{name}?{urlencode([('split', 'dev'), ('n', DOLLY_DEV_ROWS), *kept], safe='/')}"
 
 
 def named_rows(data: str) -> list[dict[str, Any]]:
@@ -75,7 +91,7 @@ def _newsworld(data: str, options: DataOptions) -> Iterator[dict[str, Any]]:
 
     try:
         rows = newsworld.rows(
-            options.split,
+            options.split or "train",
             2000 if options.n is None else options.n,
             noise=options.noise,
             seed=options.seed,
@@ -91,6 +107,13 @@ def _newsworld(data: str, options: DataOptions) -> Iterator[dict[str, Any]]:
 def _dolly(data: str, options: DataOptions) -> list[dict[str, Any]]:
     _require_split(data, options)
     rows = _read(DOLLY, None, options, split="train", fields=("instruction",))
+    if options.path and not options.split:
+        return rows[: options.n]
+    if options.split != "dev" and len(rows) <= DOLLY_DEV_ROWS:
+        raise HarnessError(
+            f"{data}: all of its {len(rows)} rows are the dev split, which is the first {DOLLY_DEV_ROWS:,}",
+            "Leave split=train out to train on every row.",
+        )
     rows = rows[:DOLLY_DEV_ROWS] if options.split == "dev" else rows[DOLLY_DEV_ROWS:]
     return rows[: options.n]
 
@@ -102,7 +125,7 @@ def _cnndm(data: str, options: DataOptions) -> list[dict[str, Any]]:
 
 
 def _require_split(data: str, options: DataOptions) -> None:
-    if options.split not in ("train", "dev"):
+    if options.split not in ("", "train", "dev"):
         raise HarnessError(f"{data}: there is no split {options.split!r}", "Give split train or dev.")
 
 

@@ -29,7 +29,6 @@ _ABOVE_ZERO = (
     "peer_timeout",
 )
 _AT_LEAST_ZERO = (
-    "kd_ratio",
     "warmup_steps",
     "weight_decay",
     "max_grad_norm",
@@ -54,7 +53,7 @@ class TrainPlan:
     teacher: str | None = None
     """Model folder or hub name; needed if ``kd_ratio`` > 0."""
     kd_ratio: float = 0.0
-    """r >= 0; the loss is (CE + r KD) / (1 + r). 0 is plain supervised finetuning."""
+    """r >= 0; the loss is (CE + r KD) / (1 + r). 0 is plain supervised finetuning, ``inf`` distillation alone."""
     divergence: str = "forward-kl"
     """One of `DIVERGENCE_NAMES`."""
     temperature: float = 1.0
@@ -152,6 +151,8 @@ class TrainPlan:
             for name in _AT_LEAST_ZERO
             if not 0 <= getattr(self, name) < math.inf
         ]
+        if not self.kd_ratio >= 0:
+            problems.append(f"kd_ratio must be at least 0, or inf, got {self.kd_ratio}")
         for name in ("label_smoothing", "max_tail", "lora_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 problems.append(f"{name} must be in [0, 1), got {getattr(self, name)}")
@@ -190,6 +191,7 @@ class TrainPlan:
             problems.append("online_teacher needs kd_ratio above 0, and no soft_labels folder")
         if self.kd_ratio > 0 and self.teacher is None:
             problems.append("kd_ratio above 0 needs a teacher")
+        problems += self._without_hard_labels()
         if not (0 if self.tail_draws else 1) <= self.top_k < 65_536:
             problems.append(f"top_k must be in [1, 65535], or 0 with tail_draws, got {self.top_k}")
         if not 0 <= self.tail_draws < 65_536:
@@ -203,6 +205,23 @@ class TrainPlan:
                 f"max_prompt_length {self.max_prompt_length} leaves no room in max_length {self.max_length}"
             )
         HarnessError.raise_for(problems, "Correct the options and run the same command again.")
+
+    def _without_hard_labels(self) -> list[str]:
+        """What cannot stand beside distillation alone."""
+        if not math.isinf(self.kd_ratio):
+            return []
+        problems = []
+        if self.label_smoothing:
+            problems.append("label_smoothing smooths hard labels, which kd_ratio inf leaves out")
+        if self.divergence == "uld":
+            problems.append(
+                "divergence uld compares ranks: without hard labels (kd_ratio inf) nothing says which token"
+            )
+        return problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field as JSON holds it, which has no number for infinity."""
+        return asdict(self) | {"kd_ratio": "inf" if math.isinf(self.kd_ratio) else self.kd_ratio}
 
     def recipe(self) -> dict[str, Any]:
         """The fields that decide the weights: all but paths and how often a checkpoint is written."""
@@ -219,7 +238,7 @@ class TrainPlan:
             "report_to",
             "dev",
         )
-        fields = {name: value for name, value in asdict(self).items() if name not in paths}
+        fields = {name: value for name, value in self.to_dict().items() if name not in paths}
         if self.kd_ratio == 0:  # without distillation these decide nothing
             fields |= {
                 "divergence": None,

@@ -57,6 +57,31 @@ def load_rows(data: str) -> list[TextRow]:
     return rows
 
 
+def wording_of(data: str) -> str | None:
+    """How the rows of some data ask, where all of them ask in one way.
+
+    Returns:
+        ``chat``, the tokenizer's chat template; ``dolly``, the template of instruction data (`harness.prompts`); ``prompt``, each
+        row's own words; None for a mixture.
+
+    Raises:
+        HarnessError: If the file is missing or is not JSON Lines.
+    """
+    name = data.partition("?")[0]
+    if is_named(data):
+        return "dolly" if name == "dolly" else "prompt"
+    found = {layout_of(row) for row in iter_jsonl(Path(data))}
+    return found.pop() if len(found) == 1 else None
+
+
+def layout_of(row: Mapping[str, Any]) -> str:
+    """How one row asks, see `wording_of`."""
+    if "messages" in row:
+        return "chat"
+    own = ("prompt" in row and "response" in row) or ("article" in row and "highlights" in row)
+    return "dolly" if "instruction" in row and not own else "prompt"
+
+
 def _parsed(rows: Iterable[Mapping[str, Any]], source: str) -> Iterator[TextRow]:
     problems: list[str] = []
     for number, row in enumerate(rows, start=1):

@@ -279,7 +279,7 @@ def publish(
         write_atomic(target / "README.md", model_card(prepared.plan, identity, prepared.data, metrics))
         record = {
             "identity": identity,
-            "plan": prepared.plan.__dict__,
+            "plan": prepared.plan.to_dict(),
             "metrics": metrics,
             "files": model_contents(target),
         }

@@ -9,7 +9,7 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.models.device import DTYPES
@@ -17,26 +17,10 @@ from harness.plugins import Command
 from harness.quiet import hide_loading_bars
 from harness_kd.options import add_data_options, add_option
 from harness_kd.plan import DIVERGENCE_NAMES, SELECTIONS, TrainPlan
+from harness_kd.presets import PRESETS, differences, with_preset
 
-PRESETS: dict[str, dict[str, Any]] = {
-    # arXiv 2502.11306 and its author's training scripts; the learning rate is the middle one of the sweep
-    "paper": {
-        "divergence": "soft-cross-entropy",
-        "temperature": 1.0,
-        "learning_rate": 1e-5,
-        "min_learning_rate": 1e-7,
-        "batch_size": 8,
-        "accumulation": 1,
-        "epochs": 3.0,
-        "weight_decay": 0.01,
-        "warmup_steps": 0,
-        "max_grad_norm": 1.0,
-        "max_length": 1024,
-        "max_prompt_length": 512,
-        "overlong": "drop",
-        "seed": 10,
-    }
-}
+if TYPE_CHECKING:
+    from harness_kd.evaluation import Evaluation
 
 
 def _ratios(text: str) -> tuple[float, ...]:
@@ -62,7 +46,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
         type=_ratios,
         default=(0.0,),
         metavar="R[,R...]",
-        help="weight of distillation relative to the hard labels; several: a student for each (default: 0)",
+        help="weight of distillation relative to the hard labels, inf for distillation alone; several: a student for each "
+        "(default: 0)",
     )
     parser.add_argument(
         "--preset",
@@ -127,9 +112,16 @@ def _add_evaluation_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--then-eval",
         action="store_true",
-        help="also train the plain-finetuned twin, evaluate both, and add them to a leaderboard",
+        help="evaluate the student beside the untuned model, with a teacher also beside a twin trained without it; "
+        "add all to a leaderboard",
     )
     parser.add_argument("--tasks", help="of lm-eval, comma-separated (default: those of the data)")
+    parser.add_argument(
+        "--eval-data",
+        type=Path,
+        metavar="FILE",
+        help="evaluate on your own rows: source and reference, or as in --data (default task: kd_custom_factual)",
+    )
     parser.add_argument(
         "--board", type=Path, metavar="FILE", help="specification of the leaderboard to add to (NAME.json)"
     )
@@ -139,30 +131,56 @@ def _add_evaluation_options(parser: ArgumentParser) -> None:
         "--eval-metadata",
         default="",
         metavar="OPTIONS",
-        help="options of the tasks and metrics, as key=value,key=value or a JSON object",
+        help="options of the tasks and metrics, as key=value,key=value or a JSON object; "
+        "lookback_classifier=student=FILE+teacher=FILE gives each model its own",
     )
 
 
 def plan_of(arguments: Namespace) -> TrainPlan:
-    """The plan of the first ratio: options as given, then the preset's, then the defaults."""
+    """The plan of a student at the highest ratio: options as given, then the preset's, then the defaults.
+
+    Raises:
+        HarnessError: With all that is wrong with the options; or if the preset needs dev data and there is none.
+    """
     names = [field.name for field in dataclasses.fields(TrainPlan) if field.name != "kd_ratio"]
     given = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
-    return TrainPlan(**{**PRESETS.get(arguments.preset, {}), **given, "kd_ratio": arguments.kd_ratio[0]})
+    options = with_preset(arguments.preset, given) if arguments.preset else given
+    return TrainPlan(**{**options, "kd_ratio": max(arguments.kd_ratio)})
+
+
+def _evaluation(arguments: Namespace, plan: TrainPlan) -> Evaluation | None:
+    """What is evaluated afterwards; None for nothing.
+
+    Raises:
+        HarnessError: If an option describes an evaluation that is not asked for, or is wrong.
+    """
+    if not arguments.then_eval:
+        given = [name for name in ("tasks", "eval_data", "board") if getattr(arguments, name)]
+        HarnessError.raise_for(
+            [f"--{name.replace('_', '-')} describes an evaluation, which is not asked for" for name in given],
+            "Add --then-eval.",
+        )
+        return None
+    from harness.lmeval.run import parse_metadata
+    from harness_kd.evaluation import plan_evaluation
+
+    return plan_evaluation(
+        plan.data,
+        tasks=[name for name in (arguments.tasks or "").split(",") if name],
+        eval_data=arguments.eval_data,
+        metadata=parse_metadata(arguments.eval_metadata, "--eval-metadata"),
+        board=arguments.board,
+        limit=arguments.eval_limit,
+        batch_size=arguments.eval_batch_size,
+    )
 
 
 def _run(arguments: Namespace) -> int:
-    from harness_kd.study import SELF, Evaluation, default_tasks, sft_twin, students, then_eval, train_all
+    from harness_kd.study import check, describe_study, runs, then_eval, train_all
 
     plan, ratios = plan_of(arguments), arguments.kd_ratio
-    runs = students(plan, ratios)  # a wrong ratio shows before anything is trained
-    if plan.teacher == SELF and not any(ratios):
-        raise HarnessError(
-            "--teacher self teaches nothing at --kd-ratio 0", "Give a ratio, such as --kd-ratio 1."
-        )
-    if plan.teacher is not None and not any(ratios):
-        raise HarnessError(
-            "--teacher without --kd-ratio", "Give a ratio, such as --kd-ratio 1, or leave the teacher out."
-        )
+    check(plan, ratios)
+    runs(plan, ratios, compared=arguments.then_eval)  # a wrong ratio shows before anything is trained
     if plan.divergence == "uld" and max(ratios) > _ULD_RATIO:
         print(
             "warning: --divergence uld compares ranks, not tokens: it ruined a student at --kd-ratio 10, and did no harm up to "
@@ -170,28 +188,15 @@ def _run(arguments: Namespace) -> int:
             file=sys.stderr,
         )
     hide_loading_bars()
+    evaluation = _evaluation(arguments, plan)
     if arguments.dry_run:
-        from harness_kd.estimate import describe
-        from harness_kd.train import prepare
-
-        planned = {"finetuned twin": sft_twin(plan)} if plan.teacher == SELF or arguments.then_eval else {}
-        planned |= {} if plan.teacher == SELF else runs
-        for label, run in planned.items():
-            print(f"{label}\n{describe(prepare(run))}\n" if len(planned) > 1 else describe(prepare(run)))
+        print(describe_study(plan, ratios, evaluation))
+        for line in differences(arguments.preset, plan):
+            print(line)
         return 0
-    if arguments.then_eval:
-        from harness.lmeval.run import parse_metadata
-
-        tasks = tuple(arguments.tasks.split(",")) if arguments.tasks else default_tasks(plan.data)
-        evaluation = Evaluation(
-            tasks=tasks,
-            board=arguments.board,
-            limit=arguments.eval_limit,
-            batch_size=arguments.eval_batch_size,
-            metadata=parse_metadata(arguments.eval_metadata, "--eval-metadata"),
-        )
-        for board in then_eval(plan, ratios, evaluation):
-            print(f"{board.read_text('utf-8')}\n{board}")
+    if evaluation is not None:
+        board = then_eval(plan, ratios, evaluation)
+        print(f"{board.read_text('utf-8')}\n{board}")
         return 0
     for folder in train_all(plan, ratios, say=lambda _: None).values():
         if os.environ.get("RANK", "0") == "0":

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from harness_kd.data import Example, tokenize_rows
-from harness_kd.rows import load_rows
+from harness_kd.rows import load_rows, wording_of
 
 from harness.errors import HarnessError
 
@@ -117,14 +117,61 @@ def test_the_news_world_by_name():
         load_rows("newsworld?size=5")
 
 
-def test_dolly_is_split_after_its_first_thousand_rows(tmp_path):
-    rows = [{"instruction": f"word{i}", "context": "", "response": "word1"} for i in range(1003)]
-    path = write(tmp_path, *rows)
-    dev, train = load_rows(f"dolly?split=dev&path={path}"), load_rows(f"dolly?path={path}&n=2")
-    assert len(dev) == 1000
-    assert [row.prompt.split("\n")[3] for row in train] == ["word1000", "word1001"]
+def dolly_file(tmp_path, n):
+    return write(
+        tmp_path, *({"instruction": f"word{i}", "context": "", "response": "word1"} for i in range(n))
+    )
+
+
+def instructions(rows):
+    return [row.prompt.split("\n")[3] for row in rows]
+
+
+def test_a_local_dolly_is_split_after_its_first_thousand_rows_only_if_asked(tmp_path):
+    path = dolly_file(tmp_path, 1003)
+    assert len(load_rows(f"dolly?path={path}")) == 1003
+    assert instructions(load_rows(f"dolly?path={path}&n=2")) == ["word0", "word1"]
+    assert len(load_rows(f"dolly?split=dev&path={path}")) == 1000
+    assert instructions(load_rows(f"dolly?path={path}&split=train&n=2")) == ["word1000", "word1001"]
     with pytest.raises(HarnessError, match="no split 'test'"):
         load_rows(f"dolly?split=test&path={path}")
+
+
+def test_a_local_dolly_that_is_all_dev_split_says_so(tmp_path):
+    path = dolly_file(tmp_path, 3)
+    with pytest.raises(HarnessError, match="all of its 3 rows are the dev split") as caught:
+        load_rows(f"dolly?path={path}&split=train")
+    assert "Leave split=train out" in caught.value.remedy
+    assert len(load_rows(f"dolly?path={path}")) == 3
+
+
+@pytest.mark.parametrize(
+    ("rows", "wording"),
+    [
+        ([{"prompt": "a", "response": "b"}], "prompt"),
+        (
+            [{"instruction": "a", "output": "b"}, {"instruction": "a", "context": "c", "response": "b"}],
+            "dolly",
+        ),
+        (
+            [{"prompt": "a", "instruction": "a", "output": "b"}],
+            "dolly",
+        ),  # as it is trained: no response to the prompt
+        ([{"article": "a", "highlights": "b"}], "prompt"),
+        ([{"messages": []}], "chat"),
+        ([{"prompt": "a", "response": "b"}, {"instruction": "a", "output": "b"}], None),
+    ],
+)
+def test_how_rows_ask(tmp_path, rows, wording):
+    assert wording_of(write(tmp_path, *rows)) == wording
+
+
+def test_named_data_ask_as_their_rows_do():
+    assert [wording_of(name) for name in ("dolly?n=3", "cnndm", "newsworld?n=2")] == [
+        "dolly",
+        "prompt",
+        "prompt",
+    ]
 
 
 def test_dolly_from_the_hub_names_its_local_alternative():
