@@ -46,7 +46,7 @@ class CrossEncoder:
         config = _read_config(folder, AutoConfig)
         self._label = consistent_label(config, folder)
         where = f"{folder.name}/{weights.name}"
-        model = load_whole(AutoModelForSequenceClassification, folder, what=where, config=config)
+        model = load_whole(AutoModelForSequenceClassification, folder, config, what=where)
         self._model = model.float()
         self._place: tuple[torch.device, torch.dtype] | None = None
         self._tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -168,7 +168,7 @@ def _base(plan: FitPlan) -> tuple[Any, Any]:
             "Give an encoder or classifier with safetensors weights, such as microsoft/deberta-v3-small, or embedded.",
         ) from error
     what = f"base {plan.base}"
-    model = load_whole(AutoModelForSequenceClassification, folder, what=what, new_head=True, config=config)
+    model = load_whole(AutoModelForSequenceClassification, folder, config, what=what, new_head=True)
     if tokenizer.pad_token_id is None:
         raise HarnessError(f"{plan.base}: its tokenizer has no padding token", "Choose another base.")
     if not tokenizer.is_fast:

@@ -45,7 +45,7 @@ def require_whole_adapter(folder: Path, base: Path, *, what: str) -> None:
         config = PeftConfig.from_pretrained(str(folder))
         if config.is_prompt_learning:
             return  # a few vectors before the prompt, without which peft does not load
-        with torch.device("meta"), quiet_loading(), warnings.catch_warnings():
+        with torch.device("meta"), quiet_loading(silent=True), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what matters of it is refused below
             adapted = PeftModel(model, config, adapter_name=_NAME, autocast_adapter_dtype=False)
             report: Any = set_peft_model_state_dict(adapted, weights, adapter_name=_NAME)

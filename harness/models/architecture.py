@@ -72,7 +72,7 @@ def empty_model(config: Any, *, what: str) -> Any:
     import torch
 
     try:
-        with torch.device("meta"), quiet_loading():
+        with torch.device("meta"), quiet_loading(silent=True):
             return language_model_class(config).from_config(config, trust_remote_code=False)
     except Exception as error:  # whatever sizes do not fit each other, in any architecture
         raise HarnessError(
@@ -81,11 +81,11 @@ def empty_model(config: Any, *, what: str) -> Any:
 
 
 @contextmanager
-def quiet_loading(*, bars: bool = True) -> Iterator[list[str]]:
+def quiet_loading(*, silent: bool = False) -> Iterator[list[str]]:
     """Keep back transformers' own report, which only warns of what is refused here, and give what it said.
 
     Args:
-        bars: Whether progress is shown.
+        silent: Keep back all else too, and the bars: nothing is really loaded.
     """
     from transformers.utils import logging as transformers_logging
 
@@ -96,14 +96,18 @@ def quiet_loading(*, bars: bool = True) -> Iterator[list[str]]:
             kept.append(record.getMessage())
         return record.levelno >= logging.ERROR
 
-    logger = logging.getLogger("transformers.modeling_utils")
-    shown = transformers_logging.is_progress_bar_enabled()
-    logger.addFilter(keep_back)
-    if not bars:
+    reporter, library = (logging.getLogger(name) for name in ("transformers.modeling_utils", "transformers"))
+    levels, bars = (reporter.level, library.level), transformers_logging.is_progress_bar_enabled()
+    reporter.setLevel(logging.INFO)  # whatever is shown otherwise, the report is made
+    reporter.addFilter(keep_back)
+    if silent:
+        library.setLevel(logging.ERROR)
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield kept
     finally:
-        logger.removeFilter(keep_back)
-        if shown:
+        reporter.removeFilter(keep_back)
+        reporter.setLevel(levels[0])
+        library.setLevel(levels[1])
+        if bars:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -124,9 +124,7 @@ class ModelSource:
         """
         config = architecture.read_config(self.folder, what=self._what)
         kind = architecture.language_model_class(config)
-        model: PreTrainedModel = whole.load_whole(
-            kind, self.folder, what=self._what, config=config, dtype=dtype
-        )
+        model: PreTrainedModel = whole.load_whole(kind, self.folder, config, what=self._what, dtype=dtype)
         return model
 
     def placed(self, *, dtype: str = "float32") -> PreTrainedModel:

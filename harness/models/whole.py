@@ -88,7 +88,7 @@ def _report(model: Any, held: Shapes, what: str) -> Mapping[str, Any]:
     import torch
 
     weights = {name: torch.empty(shape, device="meta") for name, shape in held.items()}
-    with quiet_loading(bars=False) as said:
+    with quiet_loading(silent=True) as said:
         try:
             _, report = type(model).from_pretrained(
                 None,
@@ -114,12 +114,15 @@ def _unfit(said: list[str]) -> str | None:
     )
 
 
-def load_whole(kind: Any, folder: Path, *, what: str, new_head: bool = False, **options: Any) -> Any:
+def load_whole(
+    kind: Any, folder: Path, config: Any, *, what: str, new_head: bool = False, **options: Any
+) -> Any:
     """Load a model of any kind by ``kind.from_pretrained``, in evaluation mode: safetensors only, and no code of its own.
 
     Args:
         kind: An auto class of transformers.
         folder: Folder of the model.
+        config: Of the model, as it was read from there.
         what: The model as the user named it, for the error message.
         new_head: Whether another head may be in the files, or none: it is yet to be trained. What the head stands on must be whole.
         options: Those of ``from_pretrained``.
@@ -131,6 +134,7 @@ def load_whole(kind: Any, folder: Path, *, what: str, new_head: bool = False, **
         with quiet_loading() as said:
             model, report = kind.from_pretrained(
                 folder,
+                config=config,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are refused below, by name
                 use_safetensors=True,
@@ -138,9 +142,13 @@ def load_whole(kind: Any, folder: Path, *, what: str, new_head: bool = False, **
                 **options,
             )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
-        problem = _unfit(said) or f"cannot be loaded: {first_line(error)}"
-        raise HarnessError(f"{what}: {problem}", REMEDY) from error
-    harmless = _harmless(lambda: shapes(weight_files(folder)), options.get("config") or model.config, model)
+        if problem := _unfit(said):
+            raise HarnessError(f"{what}: {problem}", REMEDY) from error
+        raise HarnessError(
+            f"{what}: cannot be loaded: {first_line(error)}",
+            "Give a folder that save_pretrained wrote, with safetensors weights, and install what it needs.",
+        ) from error
+    harmless = _harmless(lambda: shapes(weight_files(folder)), config, model)
     refuse(report, what=what, harmless=harmless, of_head=_of_head(model) if new_head else None)
     return model
 

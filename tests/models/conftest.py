@@ -98,7 +98,8 @@ def change_config(folder: Path, **changes: Any) -> None:
     """Other settings in config.json; None takes one out."""
     path = folder / "config.json"
     settings = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({key: value for key, value in settings.items() if value is not None}))
+    taken_out = {key for key, value in changes.items() if value is None}
+    path.write_text(json.dumps({key: value for key, value in settings.items() if key not in taken_out}))
 
 
 def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:

@@ -43,10 +43,14 @@ def refusal(folder: Path) -> str:
 
 
 def loading_refusal(folder: Path) -> str:
-    kind = language_model_class(AutoConfig.from_pretrained(folder))
     with pytest.raises(HarnessError) as caught:
-        load_whole(kind, folder, what="model it")
+        load(folder)
     return caught.value.problem
+
+
+def load(folder: Path) -> Any:
+    config = AutoConfig.from_pretrained(folder)
+    return load_whole(language_model_class(config), folder, config, what="model it")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -236,7 +240,7 @@ def test_layouts_that_transformers_reads_are_whole(
     before: Any = AutoModelForCausalLM.from_pretrained(folder)
     change_weights(folder, change)
     require(folder)
-    after: Any = load_whole(AutoModelForCausalLM, folder, what="model it")
+    after = load(folder)
     ids = torch.tensor([[4, 9, 20, 31]])
     assert torch.equal(before(ids).logits, after(ids).logits)
 
@@ -298,6 +302,44 @@ def test_one_file_comes_before_shards(saved: Made, sharded: Path) -> None:
 
 
 @pytest.fixture
+def quantised(copy: Made) -> Path:
+    """A model in 8-bit floats with a scale for each block, as DeepSeek-V3 and Qwen3 are published, and one for vLLM's cache."""
+    folder = copy("llama")
+
+    def in_8_bit(weights: dict[str, torch.Tensor]) -> None:
+        for name in [name for name in weights if "_proj." in name]:
+            weights[name] = weights[name].to(torch.float8_e4m3fn)
+            weights[name.replace(".weight", ".weight_scale_inv")] = torch.ones(1, 1)
+        weights["model.layers.0.self_attn.k_proj.k_scale"] = torch.ones(())
+
+    change_weights(folder, in_8_bit)
+    change_config(
+        folder,
+        quantization_config={
+            "quant_method": "fp8",
+            "weight_block_size": [128, 128],
+            "activation_scheme": "dynamic",
+        },
+    )
+    return folder
+
+
+def test_a_quantised_model_is_whole_or_refused(quantised: Path) -> None:
+    require(quantised)
+    load(quantised)
+    change_weights(quantised, lambda weights: weights.pop("model.layers.1.mlp.up_proj.weight"))
+    assert "1 weight is missing, such as model.layers.1.mlp.up_proj.weight" in refusal(quantised)
+    assert refusal(quantised) == loading_refusal(quantised)
+
+
+def test_what_cannot_be_read_here_is_refused_when_it_is_loaded(copy: Made) -> None:
+    folder = copy("llama")
+    change_config(folder, quantization_config={"quant_method": "vptq"})
+    require(folder)
+    assert "cannot be loaded: " in loading_refusal(folder)
+
+
+@pytest.fixture
 def encoders(tmp_path: Path) -> dict[str, Path]:
     """A pretrained encoder without a classifier, and a classifier of three labels."""
     config = BertConfig(
@@ -310,11 +352,9 @@ def encoders(tmp_path: Path) -> dict[str, Path]:
     return {name: tmp_path / name for name in made}
 
 
-def load_base(folder: Path) -> Any:
+def load_base(folder: Path, *, new_head: bool = True) -> Any:
     config = AutoConfig.from_pretrained(folder, num_labels=1)
-    return load_whole(
-        AutoModelForSequenceClassification, folder, what="base it", new_head=True, config=config
-    )
+    return load_whole(AutoModelForSequenceClassification, folder, config, what="base it", new_head=new_head)
 
 
 def test_a_head_that_is_to_be_trained_may_be_missing(encoders: dict[str, Path]) -> None:
@@ -325,12 +365,7 @@ def test_a_head_that_is_to_be_trained_may_be_missing(encoders: dict[str, Path]) 
         assert torch.equal(state[name], stored[name])
         assert state["classifier.weight"].shape == (1, 16)
         with pytest.raises(HarnessError, match=r"of another shape|missing"):
-            load_whole(
-                AutoModelForSequenceClassification,
-                folder,
-                what="it",
-                config=AutoConfig.from_pretrained(folder, num_labels=1),
-            )
+            load_base(folder, new_head=False)
 
 
 def test_what_a_new_head_stands_on_must_be_whole(encoders: dict[str, Path]) -> None:
