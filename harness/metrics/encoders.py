@@ -17,8 +17,11 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.files import sha256_file
+from harness.models import hub
 from harness.models.batches import batches
 from harness.models.device import choose_device, placed
+from harness.models.hashes import file_sha256
+from harness.models.whole import load_whole
 
 log = logging.getLogger(__name__)
 
@@ -160,22 +163,13 @@ class Encoder:
         import torch
         from transformers import AutoModel
 
-        model, loading = AutoModel.from_pretrained(
-            self._source,
-            revision=self._revision,
-            use_safetensors=True,
-            dtype=torch.float32,
-            output_loading_info=True,
+        folder = self.folder
+        if self._weights.suffix == ".json" and not Path(self._source).is_dir():  # the index of shards
+            folder = hub.snapshot(self._source, revision=self._revision, what=f"encoder {self._source}")
+        model = load_whole(
+            AutoModel, folder, self._config, what=f"encoder {self.name}", new_head=True, dtype=torch.float32
         )
-        missing = [key for key in loading["missing_keys"] if not key.startswith("pooler.")]
-        if missing or loading["mismatched_keys"]:
-            raise HarnessError(
-                f"{self.name}: the weights are not those of a {self._config.model_type} encoder "
-                f"({len(missing)} are missing, such as {', '.join(missing[:3])})",
-                "Give the folder of an encoder whose config.json and weights belong together.",
-            )
         _cut(model, self.layer)
-        model.eval()
         device = choose_device()
         return placed(model, device, torch.float32), device
 
@@ -239,7 +233,7 @@ def _identity(model: str, weights: Path) -> str:
     if model == MINILM:
         return MINILM_IDENTITY
     if Path(model).is_dir():
-        return f"{Path(model).resolve().name}@{sha256_file(weights)[:12]}"
+        return f"{Path(model).resolve().name}@{file_sha256(weights)[:12]}"
     snapshot = weights.parent.name if weights.parent.parent.name == "snapshots" else "unknown"
     return f"{model}@{snapshot[:12]}"
 
