@@ -6,7 +6,8 @@ A plugin is any installed distribution with an entry point in the group ``harnes
     mine = "my_package.plugin:PLUGIN"
 
 ``PLUGIN`` has a ``name`` and ``commands()``. Both are read for ``harness --help``, so the module behind the
-entry point must import nothing heavy: torch belongs inside ``Command.run``.
+entry point must import nothing heavy: torch belongs inside ``Command.run``. A command that runs long calls
+`add_run_file` in its ``add_arguments``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Protocol
 
 ENTRY_POINT_GROUP = "harness.plugins"
@@ -33,6 +35,35 @@ class Command:
     """Declares the options; imports nothing heavy."""
     run: Callable[[Namespace], int]
     """Does the work and returns the exit status; heavy imports go inside."""
+
+
+def add_run_file(parser: ArgumentParser, beside: Callable[[Namespace], Path | None]) -> None:
+    """Make a command, or one action of it, repeatable: it takes ``--config FILE``, and each run writes such a file.
+
+    `harness.cli` does both for every parser that was given here; ``Command.run`` sees the merged options.
+
+    Args:
+        parser: Of the command or the action.
+        beside: The output of a call; the file is ``NAME.run.yaml`` next to it. None where a call is not worth one.
+    """
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="YAML with options; those given beside it win, and --no-SWITCH unsets one of its switches",
+    )
+    parser.set_defaults(run_file=beside)
+    parser.allow_abbrev = False  # --conf must not pass for --config here and be refused there
+
+
+def names(text: str) -> str:
+    """Type of an option that takes names with commas between; in a ``--config`` file it may be a list."""
+    return text
+
+
+def settings(text: str) -> str:
+    """Type of an option that takes ``key=value,key=value`` or a JSON object; in a ``--config`` file it may be a mapping."""
+    return text
 
 
 class Plugin(Protocol):

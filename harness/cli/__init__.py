@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from harness import __version__
+from harness.cli._run_file import read_call, run_file
 from harness.errors import HarnessError
 from harness.plugins import Command, CommandGroup, load_plugins
 
@@ -73,14 +74,15 @@ def _dispatch(argv: Sequence[str] | None) -> int:
     groups = command_groups()
     parser = build_parser(groups)
     try:
-        arguments = parser.parse_args(argv)
+        call = read_call(parser, sys.argv[1:] if argv is None else argv)
     except SystemExit as stop:  # --help, --version, or a usage error that argparse has printed
         return stop.code if isinstance(stop.code, int) else EXIT_ERROR
-    if arguments.command is None:
+    if not call.words:
         parser.print_help(sys.stderr)
         return EXIT_ERROR
     commands = {command.name: command for group in groups for command in group.commands}
-    return commands[arguments.command].run(arguments)
+    with run_file(call):
+        return commands[call.words[0]].run(call.arguments)
 
 
 def _fail(error: HarnessError) -> int:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from harness.api import DEFAULT_TASKS, eval_request, option_problems
 from harness.errors import HarnessError
-from harness.plugins import Command
+from harness.files import canonical_json, sha256_bytes
+from harness.plugins import Command, add_run_file, names, settings
+
+if TYPE_CHECKING:
+    from harness.lmeval.run import EvalRequest
 
 _QA_PROMPT = "{{source}}\nAnswer:"
 
@@ -18,7 +23,10 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
     what = parser.add_argument_group("what to evaluate on")
     what.add_argument(
-        "--tasks", default="", help="tasks or groups, with commas between (default: kd_faithfulness)"
+        "--tasks",
+        type=names,
+        default="",
+        help=f"tasks or groups, with commas between (default: {DEFAULT_TASKS})",
     )
     what.add_argument(
         "--data", type=Path, metavar="FILE", help="your own jsonl, json, csv or parquet file, as a task"
@@ -42,11 +50,15 @@ def _add_arguments(parser: ArgumentParser) -> None:
     what.add_argument("--num-fewshot", type=int, metavar="N", help="solved examples in the prompt")
     how = parser.add_argument_group("how")
     how.add_argument(
-        "--metrics", metavar="NAMES", help="metric families, with commas between (default: the task's own)"
+        "--metrics",
+        type=names,
+        metavar="NAMES",
+        help="metric families, with commas between (default: the task's own)",
     )
-    how.add_argument("--without", metavar="NAMES", help="metric families to leave out")
+    how.add_argument("--without", type=names, metavar="NAMES", help="metric families to leave out")
     how.add_argument(
         "--metadata",
+        type=settings,
         metavar="OPTIONS",
         help="further options of the tasks and metrics, as key=value,key=value or a JSON object",
     )
@@ -54,6 +66,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     how.add_argument("--backend", default="hf", help="model backend of lm-eval (default: hf)")
     how.add_argument(
         "--model-args",
+        type=settings,
         default="",
         metavar="K=V,...",
         help="further arguments of the backend, e.g. dtype=bfloat16",
@@ -71,6 +84,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
         "--fresh", action="store_true", help="ask the model again instead of resuming from kept responses"
     )
     how.add_argument("--dry-run", action="store_true", help="print the lm_eval command and stop")
+    add_run_file(parser, _run_file)
 
 
 def _run(arguments: Namespace) -> int:
@@ -87,30 +101,29 @@ def _run(arguments: Namespace) -> int:
     return 0
 
 
-def _request(arguments: Namespace) -> Any:
-    from harness.lmeval.run import EvalRequest, all_task_names
-
+def _request(arguments: Namespace) -> EvalRequest:
     _check(arguments)
-    tasks = ["kd_custom_factual"] if arguments.data else [name for name in arguments.tasks.split(",") if name]
-    tasks = tasks or ["kd_faithfulness"]
-    if arguments.chat:  # our tasks have a variant whose prompt suits instruct models
-        ours = all_task_names()
-        tasks = [f"{name}_chat" if f"{name}_chat" in ours else name for name in tasks]
-    batch_size = arguments.batch_size
-    gold = arguments.model == "gold"  # a folder of that name is ./gold
-    return EvalRequest(
-        model="harness-gold" if gold else arguments.backend,
-        model_args={"pretrained": arguments.model} | _model_args(arguments.model_args),
-        tasks=tuple(tasks),
-        output_path=arguments.output,
-        batch_size=int(batch_size) if batch_size.isdigit() else batch_size,
-        device=arguments.device,
+    return eval_request(
+        arguments.model,
+        "kd_custom_factual" if arguments.data else arguments.tasks,
+        output=arguments.output,
         limit=arguments.limit,
         num_fewshot=arguments.num_fewshot,
-        apply_chat_template=arguments.chat,
         metadata=_metadata(arguments),
-        response_cache=None if gold or arguments.fresh else arguments.output / ".responses",
+        chat=arguments.chat,
+        backend=arguments.backend,
+        model_args=_model_args(arguments.model_args),
+        batch_size=arguments.batch_size,
+        device=arguments.device,
+        fresh=arguments.fresh,
     )
+
+
+def _run_file(arguments: Namespace) -> Path:
+    """Beside the results; one for each kind of call, since a results folder takes many."""
+    given = {name: str(value) for name, value in vars(arguments).items()}
+    digest = sha256_bytes(canonical_json(given).encode())[:8]
+    return Path(arguments.output) / f"{Path(arguments.model).name or 'model'}-{digest}"
 
 
 def _check(arguments: Namespace) -> None:
@@ -122,12 +135,7 @@ def _check(arguments: Namespace) -> None:
     for option in ("source_field", "reference_field", "prompt", "qa"):
         if getattr(arguments, option) and not arguments.data:
             problems.append(f"--{option.replace('_', '-')} describes --data, which is not given")
-    if arguments.limit is not None and arguments.limit < 1:
-        problems.append(f"--limit {arguments.limit} leaves no document")
-    if not (
-        arguments.batch_size.isdigit() and int(arguments.batch_size)
-    ) and not arguments.batch_size.startswith("auto"):
-        problems.append(f"--batch-size {arguments.batch_size} is neither a positive number nor auto")
+    problems += option_problems(arguments.limit, arguments.batch_size)
     HarnessError.raise_for(problems, "`harness eval --help` explains the options.")
 
 
@@ -151,7 +159,11 @@ def _metadata(arguments: Namespace) -> dict[str, Any]:
     return metadata
 
 
-def _model_args(text: str) -> dict[str, str]:
+def _model_args(text: str) -> dict[str, Any]:
+    if text.lstrip().startswith("{"):
+        from harness.lmeval.run import parse_metadata
+
+        return parse_metadata(text, "--model-args")
     pairs = [pair.partition("=") for pair in text.split(",") if pair]
     HarnessError.raise_for(
         [f"--model-args: {key!r} has no value" for key, equals, _ in pairs if not equals],

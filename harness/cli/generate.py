@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
-from harness.plugins import Command
+from harness.plugins import Command, add_run_file
 
 if TYPE_CHECKING:
     from harness.generation import Answer, Decoding
@@ -63,6 +63,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="check everything, print the plan, write nothing"
     )
+    add_run_file(parser, lambda arguments: arguments.output)
 
 
 def _run(arguments: Namespace) -> int:

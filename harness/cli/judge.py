@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.plugins import Command
+from harness.plugins import Command, add_run_file
 
 _JUDGE_HELP = "hhem-2.1, hhem-1.0, embedded, a folder, or a CrossEncoder's hub name (default: hhem-2.1)"
 
@@ -33,6 +33,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
         help="scores of a file or folder (default: judge-scores.jsonl)",
     )
     _add_how(score)
+    add_run_file(score, lambda arguments: arguments.output if arguments.input else None)
     _add_fit(actions.add_parser("fit", help="train a judge on labelled pairs"))
 
 
@@ -75,6 +76,7 @@ def _add_fit(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="check everything, print the plan, write nothing"
     )
+    add_run_file(parser, lambda arguments: arguments.output)
 
 
 def _run(arguments: Namespace) -> int:

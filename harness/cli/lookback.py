@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
-from harness.plugins import Command
+from harness.plugins import Command, add_run_file
 
 if TYPE_CHECKING:
     from harness.lookback.rows import Labeller
@@ -79,6 +79,7 @@ def _add_fit(parser: ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--device", help="torch device (default: the accelerator, else the processor)")
     parser.add_argument("--dtype", default="auto", help="of the model's weights (default: as stored)")
+    add_run_file(parser, lambda arguments: arguments.output)
 
 
 def _run(arguments: Namespace) -> int:

@@ -22,7 +22,7 @@ def add_option(parser: ArgumentParser, name: str, help_text: str, **kwargs: Any)
     elif default is dataclasses.MISSING:
         parser.add_argument(flag, required=True, help=help_text, **kwargs)
     else:
-        kind = str if default is None else type(default)
+        kind = kwargs.pop("type", str if default is None else type(default))
         shown = "" if default in (None, "") else f" (default: {default})"
         parser.add_argument(flag, default=argparse.SUPPRESS, type=kind, help=help_text + shown, **kwargs)
 

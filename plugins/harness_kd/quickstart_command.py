@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import fields
 from pathlib import Path
 
-from harness.plugins import Command
+from harness.plugins import Command, add_run_file
 from harness_kd.quickstart import Quickstart
 
 _HELP = {
@@ -42,6 +42,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
                 choices=["teacher", "teacher-clean"] if field.name == "teacher" else None,
             )
     parser.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
+    add_run_file(parser, lambda arguments: arguments.output)
 
 
 def _run(arguments: Namespace) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.plugins import Command
+from harness.plugins import Command, add_run_file, names
 from harness.quiet import hide_loading_bars
 from harness_kd.options import DEFAULTS, add_data_options, add_option
 from harness_kd.plan import TrainPlan
@@ -31,6 +31,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
     add_data_options(capture)
     capture.add_argument("--dry-run", action="store_true", help=_DRY_RUN)
+    add_run_file(capture, lambda arguments: Path(arguments.output))
     _add_fidelity(
         actions.add_parser("fidelity", help="what each K would keep of the teacher, before capturing")
     )
@@ -58,7 +59,9 @@ def _add_fidelity(parser: ArgumentParser) -> None:
         metavar="PATH",
         help="tokenise as for it and measure with its gradient (default: the teacher, at twice the temperature)",
     )
-    parser.add_argument("--ks", default="8,16,32,64,128", help="to compare (default: 8,16,32,64,128)")
+    parser.add_argument(
+        "--ks", type=names, default="8,16,32,64,128", help="to compare (default: 8,16,32,64,128)"
+    )
     parser.add_argument("--tokens", type=int, default=512, help="response tokens to measure (default: 512)")
     parser.add_argument(
         "--output",
@@ -66,6 +69,7 @@ def _add_fidelity(parser: ArgumentParser) -> None:
         metavar="FILE",
         help="report to write (.md); a plot (.svg) and numbers (.json) go beside it",
     )
+    add_run_file(parser, lambda arguments: arguments.output)
 
 
 def _add_generate(parser: ArgumentParser) -> None:
@@ -84,6 +88,7 @@ def _add_generate(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--batch-size", type=int, default=16, help="prompts at once (default: 16)")
     parser.add_argument("--dry-run", action="store_true", help=_DRY_RUN)
+    add_run_file(parser, lambda arguments: arguments.output)
 
 
 def _run(arguments: Namespace) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.models.device import DTYPES
-from harness.plugins import Command
+from harness.plugins import Command, add_run_file, names, settings
 from harness.quiet import hide_loading_bars
 from harness_kd.options import add_data_options, add_option
 from harness_kd.plan import DIVERGENCE_NAMES, SELECTIONS, TrainPlan
@@ -65,6 +65,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="check everything, print the plan, write nothing"
     )
+    add_run_file(parser, lambda arguments: Path(arguments.output))
 
 
 def _add_optimizer_options(parser: ArgumentParser) -> None:
@@ -88,7 +89,12 @@ def _add_optimizer_options(parser: ArgumentParser) -> None:
     add_option(parser, "gradient_checkpointing", "recompute activations in the backward pass")
     add_option(parser, "dev", "data to choose a checkpoint on", metavar="PATH_OR_NAME")
     add_option(parser, "select", "the last checkpoint, or the best epoch on --dev", choices=SELECTIONS)
-    add_option(parser, "report_to", "wandb, tensorboard, trackio: the Trainer's reporting, comma-separated")
+    add_option(
+        parser,
+        "report_to",
+        "wandb, tensorboard, trackio: the Trainer's reporting, comma-separated",
+        type=names,
+    )
     add_option(parser, "checkpoint_steps", "steps between checkpoints; 0: five per run")
     add_option(
         parser,
@@ -103,7 +109,10 @@ def _add_lora_options(parser: ArgumentParser) -> None:
     add_option(parser, "lora_alpha", "scale of the adapter, over its rank")
     add_option(parser, "lora_dropout", "on the adapter's input")
     add_option(
-        parser, "lora_targets", "linear modules, comma-separated, or all-linear; empty: peft's own choice"
+        parser,
+        "lora_targets",
+        "linear modules, comma-separated, or all-linear; empty: peft's own choice",
+        type=names,
     )
     add_option(parser, "keep_adapter", "save the adapter alone; without this it is merged")
 
@@ -115,7 +124,9 @@ def _add_evaluation_options(parser: ArgumentParser) -> None:
         help="evaluate the student beside the untuned model, with a teacher also beside a twin trained without it; "
         "add all to a leaderboard",
     )
-    parser.add_argument("--tasks", help="of lm-eval, comma-separated (default: those of the data)")
+    parser.add_argument(
+        "--tasks", type=names, help="of lm-eval, comma-separated (default: those of the data)"
+    )
     parser.add_argument(
         "--eval-data",
         type=Path,
@@ -129,6 +140,7 @@ def _add_evaluation_options(parser: ArgumentParser) -> None:
     parser.add_argument("--eval-batch-size", type=int, default=16, help="prompts at once (default: 16)")
     parser.add_argument(
         "--eval-metadata",
+        type=settings,
         default="",
         metavar="OPTIONS",
         help="options of the tasks and metrics, as key=value,key=value or a JSON object; "

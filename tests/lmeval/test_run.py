@@ -234,7 +234,9 @@ def test_ones_own_file_is_a_task_in_one_command(
     assert "--tasks kd_custom_factual" in printed
     assert "95% interval" in printed
     assert "of 3 answered" in printed
-    (folder,) = (path for path in (tmp_path / "out").iterdir() if not path.name.startswith("."))
+    (folder,) = (
+        path for path in (tmp_path / "out").iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
     assert f"results: {folder}" in printed
     (record,) = from_lm_eval(folder)
     (path,) = import_results(folder, tmp_path / "records")

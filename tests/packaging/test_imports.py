@@ -26,8 +26,9 @@ RANKS = {
     "records": 3,
     "lmeval": 4,
     "board": 5,
-    "cli": 6,
-    "__main__": 7,
+    "api": 6,
+    "cli": 7,
+    "__main__": 8,
 }
 WRITERS = {"write_text", "write_bytes"}
 
