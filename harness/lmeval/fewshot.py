@@ -73,8 +73,8 @@ def _local(spec: DataSpec, split: str, evaluated: Documents, task: str) -> Docum
         except HarnessError:  # no such split or several files; another name may do
             continue
         named = re.search(rf"(?<![a-z]){name}(?![a-z])", found.source.lower())
-        named = named or (folder / "dataset_dict.json").is_file()
-        if named and found.file_sha256 != evaluated.file_sha256:
+        saved = (folder / "dataset_dict.json").is_file()
+        if (named or saved) and found.file_sha256 != evaluated.file_sha256:
             return replace(found, rows=found.rows[:_READ])
     raise _none(f"{task}: {folder.name} has no {split} data apart from what is evaluated")
 

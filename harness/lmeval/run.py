@@ -53,8 +53,8 @@ def parse_metadata(text: str, option: str = "--metadata") -> dict[str, Any]:
 class EvalRequest:
     """One call of ``lm_eval``."""
 
-    model_args: Mapping[str, str | int | float | bool]
-    """Arguments of the model backend; ``pretrained`` names the model."""
+    model_args: Mapping[str, Any]
+    """Arguments of the model backend; ``pretrained`` names the model, ``chat_template_args`` is a mapping."""
     tasks: tuple[str, ...]
     output_path: Path
     """Folder for the results; lm-eval makes a folder per model in it."""

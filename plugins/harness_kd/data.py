@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 _BLOCK = 2048
 """Rows tokenised at once."""
-_DATE = "26 Jul 2024"
-"""Llama 3's chat template writes today's date unless told another, and tomorrow's tokens would find no labels. This is its own
-default."""
+DATE = "26 Jul 2024"
+"""Llama 3's chat template writes today's date unless told another: tomorrow's tokens would find no labels, and tomorrow's
+evaluation would ask other prompts. This is its own default."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def _prompt(row: TextRow, tokenizer: PreTrainedTokenizerBase) -> tuple[str, bool
             "Give rows with prompt and response.",
         )
     text = tokenizer.apply_chat_template(
-        list(row.messages), tokenize=False, add_generation_prompt=True, date_string=_DATE
+        list(row.messages), tokenize=False, add_generation_prompt=True, date_string=DATE
     )
     return str(text), False
 

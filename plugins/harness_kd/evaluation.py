@@ -17,6 +17,7 @@ from harness.errors import HarnessError
 from harness.files import canonical_json, replace_dir, sha256_bytes, sha256_file
 from harness.metrics.lookback import SHIPPED
 from harness.models.identity import model_identity
+from harness_kd.data import DATE
 from harness_kd.named_data import is_named
 from harness_kd.rows import wording_of
 
@@ -223,8 +224,9 @@ def request_of(evaluation: Evaluation, subject: Subject, output: str) -> EvalReq
     ]
     key = sha256_bytes(canonical_json(made_by).encode())[:12]
     name = Path(subject.arguments.get("peft", subject.arguments["pretrained"])).resolve().name
+    dated = {"chat_template_args": {"date_string": DATE}} if evaluation.chat else {}
     return EvalRequest(
-        model_args=subject.arguments,
+        model_args={**subject.arguments, **dated},
         tasks=evaluation.tasks,
         output_path=Path(f"{output}-eval") / "results" / f"{name}-{key}",
         batch_size=evaluation.batch_size,

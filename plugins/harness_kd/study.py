@@ -7,7 +7,6 @@ Finished parts are skipped.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from harness.models.source import ModelSource
 from harness_kd.evaluation import Evaluation, Subject, evaluate_model, planned_documents, request_of
 from harness_kd.models import vocabulary_hash
 from harness_kd.plan import TrainPlan
+from harness_kd.processes import agreed, alone, meet, rank, world_size
 from harness_kd.study_board import comparable, publish_study
 
 SELF = "self"
@@ -147,10 +147,8 @@ def then_eval(
     """
     from harness_kd.train import prepare
 
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise HarnessError(
-            "--then-eval runs in one process", "Train with torchrun, then use harness eval on each folder."
-        )
+    meet(plan.peer_timeout)
+    say = say if rank() == 0 else _silent
     for note in evaluation.notes:
         say(note)
     *_, last = runs(plan, ratios, compared=True).values()  # the others need nothing that it does not
@@ -160,7 +158,7 @@ def then_eval(
     subjects |= _teacher(plan, student, evaluation, say)
     results = {label: _results(label, one, plan, evaluation, say) for label, one in subjects.items()}
     if TEACHER in results:
-        _check_teacher(results, say)
+        agreed(lambda: _check_teacher(results, say))
     trained = {
         label: Subject.trained(folder, student.folder)
         for label, folder in train_all(plan, ratios, say, compared=True).items()
@@ -168,16 +166,26 @@ def then_eval(
     results |= {label: _results(label, one, plan, evaluation, say) for label, one in trained.items()}
     first, *others = trained
     pairs = [[first, label] for label in others] or [[UNTUNED, first]]
-    return publish_study(board_of(plan, evaluation), results, pairs)
+    return Path(agreed(lambda: str(publish_study(board_of(plan, evaluation), results, pairs))))
+
+
+def _silent(_: str) -> None:
+    """What processes but the first say."""
 
 
 def _results(
     label: str, subject: Subject, plan: TrainPlan, evaluation: Evaluation, say: Callable[[str], None]
 ) -> Path:
-    request = request_of(evaluation, subject, plan.output)
-    if not request.output_path.exists():
-        say(f"evaluate {label} with lm-eval on {', '.join(evaluation.tasks)}")
-    return evaluate_model(request)
+    """The results of a model. Of several processes the first evaluates, in a process of its own: lm-eval would share the work."""
+
+    def evaluated() -> str:
+        request = request_of(evaluation, subject, plan.output)
+        if not request.output_path.exists():
+            say(f"evaluate {label} with lm-eval on {', '.join(evaluation.tasks)}")
+            return str(evaluate_model(request) if world_size() == 1 else alone(evaluate_model, request))
+        return str(evaluate_model(request))
+
+    return Path(agreed(evaluated))
 
 
 def _teacher(

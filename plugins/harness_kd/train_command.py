@@ -208,7 +208,8 @@ def _run(arguments: Namespace) -> int:
         return 0
     if evaluation is not None:
         board = then_eval(plan, ratios, evaluation)
-        print(f"{board.read_text('utf-8')}\n{board}")
+        if os.environ.get("RANK", "0") == "0":
+            print(f"{board.read_text('utf-8')}\n{board}")
         return 0
     for folder in train_all(plan, ratios, say=lambda _: None).values():
         if os.environ.get("RANK", "0") == "0":

@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from argparse import ArgumentParser
 from dataclasses import replace
 from pathlib import Path
@@ -320,3 +323,28 @@ def test_an_online_teacher_trains_what_the_whole_cache_trains(tmp_path, student,
         )
         == 2
     )
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_the_board_of_one(tmp_path):
+    """The first process evaluates, alone; both train. Weights differ in their last bits, so responses are not compared."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = words(
+        tmp_path / "s", "--teacher", TEACHER, "--kd-ratio", "1", "--then-eval", "--eval-limit", "8"
+    )
+    run = subprocess.run(
+        [sys.executable, *launcher, "-m", "harness", *command],
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    board = tmp_path / "s-eval" / "leaderboard.json"
+    verify(board)
+    assert len(json.loads(board.read_text())["rows"]) == 4
+    assert run.stdout.count("train s, KD ratio 1\n") == 1
+    assert run.stdout.count(str(board.with_suffix(".md"))) == 1
+    assert json.loads((tmp_path / "s" / "run.json").read_text())["identity"]["world_size"] == 2
+    for results in (tmp_path / "s-eval" / "results").iterdir():
+        (log,) = results.glob("*/samples_*.jsonl")
+        assert len(log.read_text().splitlines()) == 8
