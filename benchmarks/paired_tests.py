@@ -163,7 +163,8 @@ def _row(kind: Kind, n: int, repeats: int, pilot: Difference) -> str:
             if difference.effect_interval is not None and d_z is not None:
                 sizes.append(d_z in difference.effect_interval)
     shares = [f"{np.mean(wrong):.3f}", f"{np.mean(far):.4f}"]
-    shares += [f"{np.mean(column):.3f}" if column else "" for column in (covered, sizes)]
+    # where few repeats have an interval at all, these are the odd ones
+    shares += [f"{np.mean(column):.3f}" if len(column) > repeats / 4 else "" for column in (covered, sizes)]
     shares.append(f"{np.mean(power):.3f}" if effect else "none can be found")
     return f"| {kind.name} | {n} | {', '.join(sorted(names))} | {' | '.join(shares)} |"
 
