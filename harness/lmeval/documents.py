@@ -169,6 +169,8 @@ def _document(row: Row, number: int, spec: DataSpec) -> dict[str, Any]:
             )  # to the letter: it may end in a space or a new line
         elif name not in ("id", "references"):
             document[name] = strip_marks(as_text(find(row, candidates)), spec.sentence_marks)
+    if document.get(PROMPT) and document.get("source") == "":  # a row without a text apart from its prompt
+        document["source"] = document[PROMPT].strip()
     references = as_references(find(row, spec.fields["references"]), spec.separator)
     document["references"] = [
         text for reference in references if (text := strip_marks(reference, spec.sentence_marks))

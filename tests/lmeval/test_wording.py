@@ -120,6 +120,20 @@ def test_rows_that_bring_their_own_prompt_are_asked_in_it_to_the_letter(
     assert task.config.generation_kwargs["until"] == []
 
 
+def test_a_row_without_a_text_apart_from_its_prompt_is_judged_by_its_prompt(
+    tmp_path: Path, load_task: Callable[..., Any]
+) -> None:
+    rows = [
+        {"prompt": "Why?\n", "input": "", "output": "So."},
+        {"prompt": "Why?\n", "input": "It is.", "output": "So."},
+    ]
+    task = load_task(
+        "kd_custom_factual", data_dir=str(write_rows(tmp_path / "x.jsonl", rows)), template="prompt"
+    )
+    assert [doc["source"] for doc in task.eval_docs] == ["Why?", "It is."]
+    assert task.documents.dropped == {}
+
+
 def test_a_chat_of_several_questions_is_no_single_prompt(
     tmp_path: Path, load_task: Callable[..., Any]
 ) -> None:
