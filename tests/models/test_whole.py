@@ -221,9 +221,15 @@ def gpt2_masks(weights: dict[str, torch.Tensor]) -> None:
         weights[f"transformer.h.{layer}.attn.masked_bias"] = torch.tensor(-1e4)
 
 
+def former_head(weights: dict[str, torch.Tensor]) -> None:
+    """As Pythia and GPT-NeoX-20B are published."""
+    weights["embed_out.weight"] = weights.pop("lm_head.weight", weights.get("embed_out.weight"))
+
+
 @pytest.mark.parametrize(
     ("family", "change"),
     [
+        ("gpt_neox", former_head),
         ("qwen2", tied),
         ("qwen2", only_the_head),
         ("gpt2", without_prefix),
@@ -243,6 +249,22 @@ def test_layouts_that_transformers_reads_are_whole(
     after = load(folder)
     ids = torch.tensor([[4, 9, 20, 31]])
     assert torch.equal(before(ids).logits, after(ids).logits)
+
+
+def test_copies_of_a_shared_embedding_may_be_stored(copy: Made) -> None:
+    """As flan-t5 and mT0 are published."""
+    for family in ("t5", "mt5"):
+        folder = copy(family)
+        stored = load_file(folder / "model.safetensors")
+
+        def copied(weights: dict[str, torch.Tensor]) -> None:
+            for part in ("encoder", "decoder"):
+                weights[f"{part}.embed_tokens.weight"] = weights["shared.weight"].clone()
+
+        change_weights(folder, copied)
+        require(folder)
+        state = load(folder).state_dict()
+        assert torch.equal(state["decoder.embed_tokens.weight"], stored["shared.weight"])
 
 
 def test_a_learned_bias_is_no_mask(copy: Made) -> None:
