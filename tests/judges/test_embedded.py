@@ -159,7 +159,7 @@ def test_score_writes_sentences_and_says_which_one_fails(
     ]
     assert (empty["score"], empty["failed"]) == (None, "empty summary")
     assert "without a score: 1" in capsys.readouterr().out
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl", "out.jsonl.run.yaml"]
 
 
 def test_score_resumes_from_finished_chunks(tmp_path: Path) -> None:
