@@ -7,7 +7,7 @@ from typing import Any
 from harness.board.table import Board, Compared
 from harness.board.units import DIFFERENCE_UNITS
 from harness.records.compare import Matched, ScoreComparison
-from harness.records.verdict import fixed, format_p, interval_text, signed, verdict
+from harness.records.verdict import fixed, format_p, interval_text, least_text, signed, verdict
 from harness.stats import Difference
 from harness.stats.matched import CALIPER, Estimate
 
@@ -76,7 +76,7 @@ def _lines(score: ScoreComparison, several: bool) -> list[View]:
             "name": name,
             "counted": "",
             **_difference(score, score.difference, score.p_holm),
-            "detectable": "n/a" if least is None else fixed(score.score.scale * least),
+            "detectable": "n/a" if least is None else least_text(score.score.scale * least),
             **_matched(score.matched, score.score.scale),
         }
     ]

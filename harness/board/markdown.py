@@ -12,7 +12,7 @@ from harness.board.columns import Column
 from harness.board.table import Board, Row
 from harness.metrics.suite import ScoreSummary
 from harness.records.compare import Comparison, Matched, ScoreComparison
-from harness.records.verdict import fixed, format_p, interval_text, signed, verdict
+from harness.records.verdict import fixed, format_p, interval_text, least_text, signed, verdict
 from harness.stats import FEWEST_FOR_VERDICT, Difference
 from harness.stats.matched import CALIPER, Estimate
 
@@ -206,7 +206,7 @@ def _difference_cells(found: Difference, p: float, factor: float) -> list[str]:
 
 def _detectable(found: ScoreComparison) -> str:
     least = found.detectable
-    return "n/a" if least is None else fixed(found.score.scale * least)
+    return "n/a" if least is None else least_text(found.score.scale * least)
 
 
 def _matched_cells(matched: Matched | None, factor: float) -> tuple[str, str]:

@@ -9,9 +9,10 @@ import numpy as np
 from harness.board.footnotes import is_gold
 from harness.metrics.base import Score
 from harness.records.compare import ALPHA
-from harness.records.failures import answered_nothing, ranking_values
+from harness.records.failures import answered_nothing, ranking
 from harness.records.record import Scored
-from harness.stats import FEWEST_FOR_VERDICT, holm, pairwise_p_values
+from harness.stats import FEWEST_FOR_VERDICT, holm
+from harness.stats.bootstrap import FloatArray
 from harness.stats.rounding import rounded
 
 
@@ -23,27 +24,22 @@ def ranked(records: Mapping[str, Scored], key: str, score: Score) -> tuple[dict[
     documents nobody is.
     """
     having = {label: r for label, r in records.items() if key in r.scores or answered_nothing(r)}
-    values = ranking_values(list(having.values()), key, score) if having else None
-    if values is None:  # a score without a better direction, or one that nobody has
+    found = ranking(list(having.values()), key, score) if having else None
+    if found is None:  # a score without a better direction, or one that nobody has
         return {}, {label: _headline(record, key) for label, record in records.items()}
     sign = 1.0 if score.higher_is_better is False else -1.0
-    order = {label: rounded(sign * float(row.mean())) for label, row in zip(having, values, strict=True)}
+    order = {label: rounded(sign * float(mean)) for label, mean in zip(having, found.order, strict=True)}
     chosen = [i for i, record in enumerate(having.values()) if not is_gold(record)]
-    if values.shape[1] < FEWEST_FOR_VERDICT or not chosen:
+    if found.n < FEWEST_FOR_VERDICT or not chosen:
         return {}, order
-    return _from_tests(list(having), values[chosen], chosen, order), order
+    names = [list(having)[i] for i in chosen]
+    return _from_tests(names, found.p_values[np.ix_(chosen, chosen)], order), order
 
 
-def _from_tests(
-    labels: list[str], values: np.ndarray, chosen: list[int], order: Mapping[str, float]
-) -> dict[str, int]:
-    m = len(chosen)
-    rates = bool(np.isin(values, (0.0, 1.0)).all())
-    pairs = np.triu_indices(m, k=1)
-    adjusted = holm(pairwise_p_values(values, rates=rates)[pairs].tolist()) if m > 1 else []
-    names = [labels[i] for i in chosen]
+def _from_tests(names: list[str], p_values: FloatArray, order: Mapping[str, float]) -> dict[str, int]:
+    pairs = np.triu_indices(len(names), k=1)
     worse = dict.fromkeys(names, 0)
-    for i, j, p in zip(*pairs, adjusted, strict=True):
+    for i, j, p in zip(*pairs, holm(p_values[pairs].tolist()), strict=True):
         if p <= ALPHA:
             worse[names[i] if order[names[i]] > order[names[j]] else names[j]] += 1
     ranks: dict[str, int] = {}

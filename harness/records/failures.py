@@ -8,6 +8,7 @@ lower is better, the worst that any of the models got where a score has no bound
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from harness.metrics.base import Score
 from harness.metrics.registry import empty_statistics
 from harness.records.headlines import scorer_of
 from harness.records.record import Scored
-from harness.stats import pseudo_values
+from harness.stats import pairwise_p_statistics, pairwise_p_values, pseudo_values
 from harness.stats.bootstrap import FloatArray
 
 
@@ -73,16 +74,36 @@ def filled_statistics(records: Sequence[Scored], key: str) -> list[FloatArray] |
     return list(filled[:, some])
 
 
-def ranking_values(records: Sequence[Scored], key: str, score: Score) -> FloatArray | None:
-    """What ranks are tested on, float [m, n']: scores by document, pseudo-values for a corpus score.
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """What models are ranked by, failures counted as failures."""
+
+    order: FloatArray
+    """Float [m]: the mean over documents, of a corpus score that of its pseudo-values."""
+    p_values: FloatArray
+    """Float [m, m]: of the paired test of every two models, those of `harness.records.compare`."""
+    n: int
+    """Documents."""
+
+
+def ranking(records: Sequence[Scored], key: str, score: Score) -> Ranking | None:
+    """Test every two models on all documents.
 
     A corpus score of which an empty response has no counts is ranked by the mean of its sample scores where somebody failed.
+
+    Returns:
+        None where the score has no better direction, or where nobody has it.
     """
     values = filled_values(records, key, score)
-    if values is None or not any(key in record.statistics for record in records):
-        return values
-    tables = filled_statistics(records, key)
-    if tables is None:
-        return values
-    scorer = scorer_of(next(record for record in records if key in record.statistics), key)
-    return np.stack([pseudo_values(table, scorer) for table in tables])
+    if values is None:
+        return None
+    owner = next((record for record in records if key in record.statistics), None)
+    tables = None if owner is None else filled_statistics(records, key)
+    if owner is None or tables is None:
+        rates = bool(np.isin(values, (0.0, 1.0)).all())
+        p_values = pairwise_p_values(values, rates=rates)
+    else:
+        scorer = scorer_of(owner, key)
+        values = np.stack([pseudo_values(table, scorer) for table in tables])
+        p_values = pairwise_p_statistics(tables, scorer)
+    return Ranking(order=values.mean(axis=1), p_values=p_values, n=values.shape[1])

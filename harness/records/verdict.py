@@ -14,6 +14,11 @@ def fixed(value: float, digits: int = 1) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
+def least_text(value: float) -> str:
+    """A detectable difference: one decimal, or as many as it takes not to be nought."""
+    return fixed(value) if value >= 0.05 else f"{rounded(value):.1g}"
+
+
 def signed(value: float, digits: int = 1) -> str:
     """The same with its sign."""
     text = fixed(value, digits)
@@ -92,10 +97,14 @@ class _Words:
         return f"{difference.test}, p {format_p(p)} after Holm over {self.found.tests} tests"
 
     def _least(self) -> str:
-        least = self.found.detectable
-        if least is None:
+        least, difference = self.found.detectable, self.found.difference
+        if least is not None:
+            return f"this comparison could have found {least_text(self.found.score.scale * least)}{self.unit} in 4 of 5 cases"
+        if difference is None or difference.differing == 0:
             return "the two never differ"
-        return f"this comparison could have found {fixed(self.found.score.scale * least)}{self.unit} in 4 of 5 cases"
+        return (
+            f"they differ on {difference.differing} of {difference.n} documents, too few to show a difference"
+        )
 
     def _word(self) -> str:
         delta = self.found.difference.delta if self.found.difference else 0.0

@@ -269,6 +269,42 @@ def test_several_tasks_stand_side_by_side(make_record: MakeRecord, write_board: 
     assert read_board(write_board(*rows)).columns == board.columns  # a key alone means every task
 
 
+def test_ranks_of_a_corpus_score_follow_the_tests_of_the_comparisons(
+    make_record: MakeRecord, write_board: WriteBoard
+) -> None:
+    from harness.metrics.base import Sample
+    from harness.metrics.chrf import Chrf
+    from harness.metrics.registry import score_of
+    from harness.records.compare import compare
+    from harness.records.failures import ranking
+    from harness.records.record import SampleRecord, scored
+
+    texts = [f"the {word} cat sat on mat {i}" for i, word in enumerate(["red", "blue", "old", "new"] * 15)]
+    records = []
+    for name, cut in (("whole", 0), ("cut", 4), ("same", 0)):
+        responses = [text[cut:] if i % 2 else text for i, text in enumerate(texts)]
+        if name == "same":
+            responses[3] = responses[3] + "s"
+        found = Chrf().score(
+            [Sample(source="", references=(t,), response=r) for t, r in zip(texts, responses, strict=True)]
+        )
+        made = make_record(name, {"chrf": [float(item["chrf"]) for item in found]}, check=False)
+        samples = tuple(
+            SampleRecord(**{**vars(sample), "statistics": {"chrf": item["chrf"].statistics}})  # type: ignore[attr-defined]
+            for sample, item in zip(made.samples, found, strict=True)
+        )
+        records.append(scored(type(made)(**{**vars(made), "samples": samples})))
+    score = score_of("chrf")
+    assert score is not None
+    table = ranking(records, "chrf", score)
+    assert table is not None
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        pair = compare({"made_up": records[i]}, {"made_up": records[j]}, [("made_up", "chrf")]).scores[0]
+        assert pair.difference is not None
+        assert table.p_values[i, j] == pytest.approx(pair.difference.p_value, rel=1e-9)
+    assert table.p_values[0, 1] < 1e-3 < table.p_values[0, 2]  # one document tells nobody apart
+
+
 def test_csv_and_json_hold_the_published_digits(make_record: MakeRecord, write_board: WriteBoard) -> None:
     record = make_record("=1+1", {"quality": shifted(0), "other": [10.0] * 80})
     path = write_board(record)

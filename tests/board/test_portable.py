@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from harness.board import publish, verify
-from harness.records import Record, compare, headlines
-from harness.stats import Difference, pairwise_p_values
+from harness.records import Record, compare, failures, headlines
+from harness.stats import Difference
 from harness.stats.bootstrap import Interval
 from harness.stats.matched import Estimate
 
@@ -75,11 +75,8 @@ def test_a_board_is_verified_where_every_statistic_differs_in_its_last_bits(
     for name in ("compare_rates", "compare_means", "adjusted_mean", "matched_mean"):
         shake(compare, name)
     shake(headlines, "computed")
-    from harness.board import ranks
-
-    monkeypatch.setattr(
-        ranks, "pairwise_p_values", lambda *a, **k: shaken(pairwise_p_values(*a, **k), generator)
-    )
+    for name in ("pairwise_p_values", "pairwise_p_statistics", "pseudo_values"):
+        shake(failures, name)
     for _ in range(20):
         verify(path)
 
