@@ -14,7 +14,8 @@ import sys
 from collections.abc import Sequence
 
 from harness import __version__
-from harness.cli._run_file import read_call, run_file
+from harness.cli._config import read_call
+from harness.cli._run_file import run_file
 from harness.errors import HarnessError
 from harness.plugins import Command, CommandGroup, load_plugins
 

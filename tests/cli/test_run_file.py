@@ -9,13 +9,15 @@ import re
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from harness import __version__, newsworld
 from harness.cli import build_parser, command_groups, main
-from harness.cli._run_file import as_yaml, read_call
+from harness.cli._config import read_call
+from harness.cli._run_file import as_yaml
 from harness.errors import HarnessError
 from harness.newsworld import models
 from harness.plugins import Command, CommandGroup, add_run_file, names, settings
@@ -457,3 +459,43 @@ def test_an_evaluation_is_repeated_by_its_file(
     assert capsys.readouterr().out == first
     assert len(list((tmp_path / "results").glob("*/results_*.json"))) == 2
     assert list((tmp_path / "results").glob("*.run.yaml")) == [written]
+
+
+ARTICLE = "The report says that Mara Lind won the race in Orvik on Monday."
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "written"),
+    [
+        (
+            ["generate"],
+            {"model": str(models.path("student")), "data": "rows.jsonl", "max_new_tokens": 8, "stop": ["\n"]},
+            "out",
+        ),
+        (
+            ["soft-labels", "capture"],
+            {"teacher": str(models.path("teacher")), "data": "rows.jsonl", "top_k": 4},
+            "out/manifest.json",
+        ),
+        (
+            ["soft-labels", "generate"],
+            {"teacher": str(models.path("teacher")), "data": "rows.jsonl", "max-new-tokens": 8},
+            "out",
+        ),
+        (["judge", "score"], {"path": "pairs.jsonl", "judge": "embedded"}, "out"),
+    ],
+)
+@pytest.mark.usefixtures("rows")
+def test_other_long_commands_are_repeated_by_theirs(
+    words: list[str], options: dict[str, Any], written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pairs = [{"id": "a", "source": ARTICLE, "summary": "Mara Lind won the race."}]
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(pairs[0]) + "\n")
+    config = write(tmp_path, yaml.safe_dump({"command": " ".join(words), "output": "out", **options}))
+    assert main([*words, "--config", config]) == 0
+    made = (tmp_path / written).read_bytes()
+    assert main([*words, "--config", "out.run.yaml", "--output", "again"]) == 0
+    assert (tmp_path / written.replace("out", "again", 1)).read_bytes() == made
+    first, second = (yaml.safe_load((tmp_path / f"{name}.run.yaml").read_text()) for name in ("out", "again"))
+    assert second == first | {"output": "again"}
