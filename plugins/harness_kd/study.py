@@ -155,7 +155,7 @@ def then_eval(
     prepare(_as_if_taught(last, plan))
     student = ModelSource.find(plan.student, role="student")
     subjects = {UNTUNED: Subject(role="student", arguments={"pretrained": str(student.folder)})}
-    subjects |= _teacher(plan, student, evaluation, say)
+    subjects |= teacher_subject(plan, student, evaluation, say)
     results = {label: _results(label, one, plan, evaluation, say) for label, one in subjects.items()}
     if TEACHER in results:
         agreed(lambda: _check_teacher(results, say))
@@ -188,7 +188,7 @@ def _results(
     return Path(agreed(evaluated))
 
 
-def _teacher(
+def teacher_subject(
     plan: TrainPlan, student: ModelSource, evaluation: Evaluation, say: Callable[[str], None]
 ) -> dict[str, Subject]:
     """The teacher, where it is a model of its own; of chats it is asked in the student's template, in which it teaches."""

@@ -16,13 +16,16 @@ from harness_kd.evaluation import (
     planned_documents,
     request_of,
 )
+from harness_kd.plan import TrainPlan
 from harness_kd.rows import load_rows
+from harness_kd.study import teacher_subject
 from harness_kd.study_board import publish_study
 
 from harness.board import verify
 from harness.cli import main
 from harness.errors import HarnessError
 from harness.lookback.classifier import CLASSIFIERS
+from harness.models.source import ModelSource
 from harness.newsworld import models
 from harness.prompts import instruction_prompt
 from harness.records import from_lm_eval
@@ -313,3 +316,24 @@ def test_an_adapter_is_evaluated_on_its_student(tmp_path, student):
 
 def test_defaults_are_those_of_an_evaluation_without_options():
     assert Evaluation(tasks=("x",)).metadata_of("teacher") == {}
+
+
+def test_a_teacher_that_no_template_fits_is_not_evaluated_of_chats(tmp_path, build_model, build_tokenizer):
+    """Another vocabulary, as ULD allows, so that the student's tokenizer cannot stand in."""
+    ours, theirs = build_tokenizer(), build_tokenizer([f"other{index}" for index in range(50)])
+    ours.chat_template = TEMPLATE
+    said = []
+    for template, evaluated in ((None, False), (TEMPLATE, True)):
+        theirs.chat_template = template
+        teacher = build_model(tmp_path / f"teacher-{evaluated}", tokenizer=theirs)
+        student = build_model(tmp_path / f"student-{evaluated}", tokenizer=ours)
+        plan = TrainPlan(
+            student=student, teacher=teacher, data="d", output="o", kd_ratio=1.0, divergence="uld"
+        )
+        chat = Evaluation(tasks=("x",), chat=True)
+        found = teacher_subject(plan, ModelSource.find(student), chat, said.append)
+        assert bool(found) == evaluated
+        if found:
+            assert found["teacher"].arguments == {"pretrained": teacher}  # through its own template
+    assert len(said) == 1
+    assert "has no chat template" in said[0]

@@ -30,7 +30,9 @@ def test_the_board_has_every_row_its_verdict_and_its_conditions(board: Path):
 
 
 def test_every_cell_follows_from_the_records(board: Path):
-    assert verify(board.with_suffix(".json")) == 5
+    found = verify(board.with_suffix(".json"))
+    assert sorted(row.kind for row in found.rows) == ["gold", *["measured"] * 4]
+    assert len(found.comparisons) == 1
 
 
 def test_a_second_call_does_nothing_again_and_gives_the_same_board(small: Quickstart, board: Path):
@@ -80,7 +82,7 @@ def test_prose_around_the_board_survives_publishing(board: Path):
 
 
 def test_an_edited_record_is_found_out(board: Path, capsys: pytest.CaptureFixture[str]):
-    record = next(board.parent.glob("records/*/student-sft-*.jsonl"))
+    record = next(board.parent.glob("records/*/student-SFT-*.jsonl"))
     text = record.read_text()
     try:
         record.write_text(text.replace('"oracle_faithfulness":0.0', '"oracle_faithfulness":1.0', 1))
@@ -91,12 +93,13 @@ def test_an_edited_record_is_found_out(board: Path, capsys: pytest.CaptureFixtur
 
 
 def test_compare_speaks_plainly(board: Path, capsys: pytest.CaptureFixture[str]):
-    sft = next(board.parent.glob("records/*/student-sft-*.jsonl"))
-    kd = next(board.parent.glob("records/*/student-kd-*.jsonl"))
+    sft = next(board.parent.glob("records/*/student-SFT-*.jsonl"))
+    kd = next(board.parent.glob("records/*/student-KD-ratio-10-*.jsonl"))
     assert main(["compare", str(sft), str(kd), "--scores", "oracle_faithfulness", "chrf"]) == 0
     printed = capsys.readouterr().out
     assert "oracle_faithfulness" in printed.splitlines()[0]
-    assert "paired bootstrap" in printed
+    assert "McNemar exact" in printed  # of a rate
+    assert "`chrf`" in printed
 
 
 def test_records_name_no_path_of_this_machine(board: Path):
