@@ -107,33 +107,13 @@ def plan_evaluation(
     classifiers = _classifiers(given.pop("lookback_classifier", None))
     wording, notes = wording_of(data), []
     chosen = tuple(tasks) or ((OWN_TASK,) if eval_data else default_tasks(data))
-    own: dict[str, Any] = {} if eval_data is None else {**_of_rows(eval_data), "data_dir": str(eval_data)}
     if not tasks and eval_data is None and not is_named(data):
         notes.append(
             f"evaluated on the default tasks {' and '.join(chosen)}, not on data like {data}: "
             "--eval-data FILE evaluates on your own"
         )
-    asked = {*own, *given} & {"template", "prompt"}
-    if wording == "chat":
-        chosen = chat_variants(chosen)
-        notes.append("asked in the chat template, as the training rows are chats")
-    elif wording == "dolly" and not asked:
-        own["template"] = "dolly"
-        notes.append(
-            "asked in the template of the training rows (--eval-metadata template=task: in the tasks' own)"
-        )
-    elif eval_data is not None and not asked:
-        notes.append(
-            f"asked in the prompt of {', '.join(chosen)}; rows with prompt and response are asked in their own"
-        )
-    if "prompt" in given:
-        own.pop("template", None)
-    options = {**own, **given}
-    if wording == "chat" and options.get("template") == "dolly":
-        raise HarnessError(
-            f"{eval_data or data}: instructions to be asked in a template, and training rows that are chats",
-            "Give evaluation rows with messages, with prompt and response, or with source and reference.",
-        )
+    chosen = chat_variants(chosen) if wording == "chat" else chosen
+    options, note = _asked(wording, chosen, eval_data, given)
     return Evaluation(
         tasks=chosen,
         board=board,
@@ -142,8 +122,42 @@ def plan_evaluation(
         metadata=options,
         chat=wording == "chat",
         classifiers=classifiers,
-        notes=tuple(notes),
+        notes=(*notes, note) if note else tuple(notes),
     )
+
+
+def _asked(
+    wording: str | None, tasks: Sequence[str], eval_data: Path | None, given: Mapping[str, Any]
+) -> tuple[dict[str, Any], str]:
+    """The tasks' metadata with what says how to ask, unless the user says it; and a note on it, which may be empty.
+
+    Raises:
+        HarnessError: If the evaluation's rows cannot be asked in the words of the training rows.
+    """
+    own: dict[str, Any] = {} if eval_data is None else {**_of_rows(eval_data), "data_dir": str(eval_data)}
+    if "prompt" in given:
+        own.pop("template", None)
+    if wording == "chat" and {**own, **given}.get("template") == "dolly":
+        raise HarnessError(
+            f"{eval_data or 'template=dolly'}: instructions to be asked in a template, and training rows that are chats",
+            "Give evaluation rows with messages, with prompt and response, or with source and reference.",
+        )
+    if wording == "chat":
+        note = "asked in the chat template, as the training rows are chats"
+    elif {*own, *given} & {"template", "prompt"}:
+        note = ""
+    elif wording == "dolly":
+        own["template"] = "dolly"
+        note = "asked in the template of the training rows (--eval-metadata template=task: in the tasks' own prompts)"
+    elif wording is None:
+        note = f"asked in the prompts of {', '.join(tasks)}: the training rows ask in several ways"
+    elif eval_data is not None:
+        note = (
+            f"asked in the prompt of {', '.join(tasks)}; rows with prompt and response are asked in their own"
+        )
+    else:
+        note = ""
+    return {**own, **given}, note
 
 
 def chat_variants(tasks: Sequence[str]) -> tuple[str, ...]:
@@ -159,7 +173,7 @@ def _of_rows(path: Path) -> dict[str, Any]:
 
     Where a right answer has five words or fewer, short responses are answers.
     """
-    from harness.lmeval.sources import read_local
+    from harness.data.sources import read_local
 
     if not path.exists():
         raise HarnessError(f"--eval-data {path}: no such file", "Give a file that exists.")

@@ -23,11 +23,11 @@ from harness_kd.study_board import publish_study
 
 from harness.board import verify
 from harness.cli import main
+from harness.data.prompts import instruction_prompt
 from harness.errors import HarnessError
 from harness.lookback.classifier import CLASSIFIERS
 from harness.models.source import ModelSource
 from harness.newsworld import models
-from harness.prompts import instruction_prompt
 from harness.records import from_lm_eval
 
 METADATA = {"metrics": "rouge+surface", "response_tokens": 8, "answer_min_words": 0}
@@ -182,6 +182,12 @@ def test_what_is_chosen_for_the_user_is_said(tmp_path):
     sources = write(tmp_path / "s.jsonl", [{"source": "a", "reference": "b"}])
     (note,) = plan_evaluation(str(own), eval_data=sources).notes
     assert "asked in the prompt of kd_custom_factual" in note
+    mixed = write(
+        tmp_path / "m.jsonl", [{"instruction": "a", "output": "b"}, {"prompt": "a", "response": "b"}]
+    )
+    found = plan_evaluation(str(mixed), tasks=["kd_xsum_factual"])
+    assert "ask in several ways" in found.notes[0]
+    assert "template" not in found.metadata
 
 
 def test_short_answers_count_where_right_ones_are_short(tmp_path):
