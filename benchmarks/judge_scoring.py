@@ -28,9 +28,9 @@ import torch
 from memory import PeakMemory
 from transformers import T5Config, T5ForTokenClassification
 
-from harness.judges.base import Identity, Judge, score_all
 from harness.judges.calibration import Calibration
 from harness.judges.hhem21 import PARAMETERS, build
+from harness.judges.judge import Identity, Judge, score_all
 from harness.models.device import placed
 
 LOG_WORDS_MEAN, LOG_WORDS_SPREAD = 6.505, 0.466
@@ -74,15 +74,15 @@ class Model:
         self._model = build(folder / "model.safetensors", folder, parameters=PARAMETERS)
 
     def encode(self, pairs: object) -> list[object]:
-        """See `harness.judges.base.Backbone`."""
+        """See `harness.judges.judge.Backbone`."""
         raise NotImplementedError("the benchmark starts from token ids")
 
     def probabilities(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """See `harness.judges.base.Backbone`."""
+        """See `harness.judges.judge.Backbone`."""
         return self._model(input_ids=ids, attention_mask=mask).logits[:, 0].float().softmax(-1)[:, 1]
 
     def place(self, device: torch.device, dtype: torch.dtype) -> None:
-        """See `harness.judges.base.Backbone`."""
+        """See `harness.judges.judge.Backbone`."""
         if not self._placed:
             self._model, self._placed = placed(self._model, device, dtype), True
 

@@ -72,7 +72,7 @@ class Compared:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain rounded data, ready for JSON."""
-        from harness.board.data import comparison_data
+        from harness.board.export import comparison_data
         from harness.stats.rounding import rounded_tree
 
         rounded: dict[str, Any] = rounded_tree({"verdict": self.verdict, **comparison_data(self.comparison)})
@@ -122,7 +122,7 @@ def evaluate(
             be written.
     """
     from harness.lmeval import run
-    from harness.lmeval.table import summary_table
+    from harness.lmeval.results_table import summary_table
     from harness.records import from_lm_eval
 
     request = eval_request(

@@ -33,9 +33,9 @@ from tqdm import tqdm
 from transformers import LlamaForCausalLM, RoFormerConfig, RoFormerForSequenceClassification
 
 from harness.files import canonical_json, write_atomic
-from harness.judges.fit import Batch, collate, finish, losses
+from harness.judges.finish import Batch, collate, finish, losses
+from harness.judges.load import EMBEDDED
 from harness.judges.pairs import LabelledPair, newsworld_pairs, oracle_pair
-from harness.judges.select import EMBEDDED
 from harness.newsworld import FULL, Shape, models, prompt, rows
 from harness.newsworld.tokenizer import build
 

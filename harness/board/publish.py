@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from harness.board import plots
-from harness.board.data import (
+from harness.board.export import (
     as_csv,
     as_json,
     content,

@@ -88,8 +88,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _run(arguments: Namespace) -> int:
+    from harness.lmeval.results_table import summary_table
     from harness.lmeval.run import check_model, command_line, evaluate
-    from harness.lmeval.table import summary_table
 
     request = _request(arguments)
     check_model(request)

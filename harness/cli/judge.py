@@ -85,7 +85,7 @@ def _run(arguments: Namespace) -> int:
 
 def _test(arguments: Namespace) -> int:
     _quieten()
-    from harness.judges.select import checks
+    from harness.judges.load import checks
 
     judge, found = checks(arguments.judge, device=arguments.device, dtype=arguments.dtype)
     print(judge.signature())
@@ -108,7 +108,7 @@ def _score(arguments: Namespace) -> int:
         )
     _quieten()
     from harness.judges import load
-    from harness.judges.reading import Item, forget, read_items, score_items
+    from harness.judges.score_file import Item, forget, read_items, score_items
 
     pair = [Item(id="pair", source=arguments.source or "", summary=arguments.summary or "")]
     items = pair if one else read_items(arguments.input)
@@ -156,7 +156,7 @@ def _summarise(rows: list[dict[str, Any]], judge: Any) -> None:
 
 
 def _fit(arguments: Namespace) -> int:
-    from harness.judges.trainer import FitPlan, describe, fit
+    from harness.judges.train import FitPlan, describe, fit
 
     names = ("data", "base", "output", "epochs", "patience", "batch_size", "learning_rate", "max_length", "held_out",
              "calibration", "seed", "device")  # fmt: skip

@@ -169,9 +169,9 @@ def _import(arguments: Namespace) -> int:
 
 
 def _show(arguments: Namespace) -> int:
+    from harness.board.windows import read_windows
+    from harness.board.windows_page import page
     from harness.files import write_atomic
-    from harness.lookback.page import page
-    from harness.records.windows import read_windows
 
     title, samples = read_windows(arguments.results, arguments.task)
     write_atomic(arguments.output, page(title, samples[: arguments.limit]))

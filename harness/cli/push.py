@@ -43,7 +43,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _run(arguments: Namespace) -> int:
-    from harness.board.hub import board_upload, model_upload, send
+    from harness.board.push import board_upload, model_upload, send
 
     _check(arguments)
     uploads = []

@@ -4,7 +4,7 @@
 >>> judge.score([(article, summary), (article, sentence)])
 """
 
-from harness.judges.base import Counts, Identity, Judge, Pair
-from harness.judges.select import load
+from harness.judges.judge import Counts, Identity, Judge, Pair
+from harness.judges.load import load
 
 __all__ = ["Counts", "Identity", "Judge", "Pair", "load"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
-from harness.judges.base import EncodedPair, Pair
+from harness.judges.judge import EncodedPair, Pair
 from harness.models.device import placed
 from harness.models.hub import first_line
 from harness.models.weights import local_weights
@@ -60,7 +60,7 @@ class CrossEncoder:
         self.limit: int | None = max_length or _limit(config, self._tokenizer)
 
     def encode(self, pairs: Sequence[Pair]) -> list[EncodedPair]:
-        """See `harness.judges.base.Backbone`. The longer text of a pair is cut first, as sentence-transformers does."""
+        """See `harness.judges.judge.Backbone`. The longer text of a pair is cut first, as sentence-transformers does."""
         sources, summaries = [source for source, _ in pairs], [summary for _, summary in pairs]
         whole = self._tokenizer(sources, summaries, truncation=False, verbose=False).input_ids
         cut = [i for i, ids in enumerate(whole) if self.limit is not None and len(ids) > self.limit]
@@ -77,7 +77,7 @@ class CrossEncoder:
         return [EncodedPair(tuple(ids), cut=i in were_cut) for i, ids in enumerate(whole)]
 
     def probabilities(self, ids: Any, mask: Any) -> Any:
-        """See `harness.judges.base.Backbone`."""
+        """See `harness.judges.judge.Backbone`."""
         import torch
 
         arguments = {"input_ids": ids, "attention_mask": mask}
@@ -98,7 +98,7 @@ class CrossEncoder:
         return (after_first.clamp(max=1) * (ids != self.pad_id)).long()
 
     def place(self, device: torch.device, dtype: torch.dtype) -> None:
-        """See `harness.judges.base.Backbone`."""
+        """See `harness.judges.judge.Backbone`."""
         if self._place != (device, dtype):
             self._model, self._place = placed(self._model, device, dtype), (device, dtype)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
-from harness.judges.base import EncodedPair, Pair
+from harness.judges.judge import EncodedPair, Pair
 from harness.models.device import placed
 
 if TYPE_CHECKING:
@@ -69,18 +69,18 @@ class Hhem21:
             )
 
     def encode(self, pairs: Sequence[Pair]) -> list[EncodedPair]:
-        """See `harness.judges.base.Backbone`; nothing is ever cut."""
+        """See `harness.judges.judge.Backbone`; nothing is ever cut."""
         texts = [PROMPT.format(text1=source, text2=summary) for source, summary in pairs]
         ids = self._tokenizer(texts, truncation=False, verbose=False).input_ids
         return [EncodedPair(tuple(row), cut=False) for row in ids]
 
     def probabilities(self, ids: Any, mask: Any) -> Any:
-        """See `harness.judges.base.Backbone`. The mask says which tokens count: ids != pad would hide position 0."""
+        """See `harness.judges.judge.Backbone`. The mask says which tokens count: ids != pad would hide position 0."""
         logits = self._model(input_ids=ids, attention_mask=mask).logits[:, 0, :]
         return logits.float().softmax(dim=-1)[:, _CONSISTENT]
 
     def place(self, device: torch.device, dtype: torch.dtype) -> None:
-        """See `harness.judges.base.Backbone`."""
+        """See `harness.judges.judge.Backbone`."""
         if self._place != (device, dtype):
             self._model, self._place = placed(self._model, device, dtype), (device, dtype)
 

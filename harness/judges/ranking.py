@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.judges.base import THRESHOLD
 from harness.judges.calibration import ece
+from harness.judges.judge import THRESHOLD
 
 N_RESAMPLES = 1000
 _SEED = 12345

@@ -21,7 +21,7 @@ from typing import Any
 from harness import paths
 from harness.errors import HarnessError
 from harness.files import canonical_json, read_jsonl, sha256_bytes, write_jsonl
-from harness.judges.base import Judge, Pair
+from harness.judges.judge import Judge, Pair
 
 VERSION = 1
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from lm_eval.api.samplers import ContextSampler
 
+from harness.data.documents import NEWS_WORLD, DataSpec, Documents, load
 from harness.errors import HarnessError
 from harness.files import canonical_json
-from harness.lmeval.documents import NEWS_WORLD, DataSpec, Documents, load
 
 _READ = 1000
 """Documents to draw examples from: the first of a split."""

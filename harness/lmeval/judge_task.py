@@ -1,7 +1,7 @@
 """`JudgeTask`: a judge is evaluated like any model, on labelled pairs, before it evaluates others.
 
 A document is a source, a summary and a label; the model under test chooses between "no" and "yes". The model
-`harness-judge` answers with a judge's probabilities (`harness.lmeval.judge_model`); any other lm-eval model answers with its
+`harness-judge` answers with a judge's probabilities (`harness.lmeval.models.judge`); any other lm-eval model answers with its
 likelihoods of the two words, so that language models can be ranked as judges on the same pairs.
 """
 
@@ -20,10 +20,10 @@ import harness
 from harness.errors import HarnessError
 from harness.files import canonical_json, sha256_bytes, sha256_file
 from harness.judges import ranking
-from harness.judges.fit import check_two_classes
+from harness.judges.finish import check_two_classes
 from harness.judges.pairs import LabelledPair, newsworld_pairs, read_pairs
-from harness.lmeval import hand_over
-from harness.lmeval.whole_model import Loaded, require_whole_files
+from harness.lmeval.bridge import hand_over
+from harness.lmeval.bridge.whole_model import Loaded, require_whole_files
 
 MEASURES: Mapping[str, bool] = {"balanced_accuracy": True, "auroc": True, "ece": False}
 CHOICES = ("no", "yes")

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.data.documents import DataSpec
 from harness.errors import HarnessError
 from harness.lmeval import wording
-from harness.lmeval.documents import DataSpec
 from harness.lmeval.wording import Wording
 from harness.metrics.answers import AnswerRule
 from harness.metrics.registry import build, option_names

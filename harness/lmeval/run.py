@@ -21,7 +21,7 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.files import canonical_json, sha256_bytes
-from harness.lmeval.whole_model import BACKENDS, Loaded, fetch, require_whole_files
+from harness.lmeval.bridge.whole_model import BACKENDS, Loaded, fetch, require_whole_files
 from harness.models.device import choose_device
 from harness.models.identity import model_identity
 from harness.paths import tasks_dir
@@ -126,7 +126,7 @@ def evaluate(request: EvalRequest) -> Path:
     from lm_eval import simple_evaluate
     from lm_eval.loggers import EvaluationTracker
 
-    from harness.lmeval import gold
+    from harness.lmeval.models import gold
 
     gold.register()
     hide_loading_bars()
@@ -280,7 +280,7 @@ def check_model(request: EvalRequest, *, download: bool = False) -> None:
         download: Whether to fetch a model of the hub; else only one that is on this machine is checked.
 
     Raises:
-        HarnessError: See `harness.lmeval.whole_model`.
+        HarnessError: See `harness.lmeval.bridge.whole_model`.
     """
     pretrained = str(request.model_args.get("pretrained", ""))
     folder = Path(pretrained)

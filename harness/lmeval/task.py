@@ -20,11 +20,13 @@ from lm_eval.api.metrics import mean
 from lm_eval.api.task import ConfigurableTask
 
 import harness
+from harness.data import documents
 from harness.errors import HarnessError
-from harness.lmeval import context, documents, fewshot, hand_over, plain_errors, ranks, sample_log
-from harness.lmeval.attention import language_model
+from harness.lmeval import fewshot
+from harness.lmeval.bridge import context, hand_over, plain_errors, ranks, sample_log
+from harness.lmeval.bridge.attention import language_model
+from harness.lmeval.bridge.whole_model import Loaded, require_whole_files
 from harness.lmeval.options import parse
-from harness.lmeval.whole_model import Loaded, require_whole_files
 from harness.metrics.base import Sample
 from harness.metrics.suite import Summary
 from harness.records import provenance

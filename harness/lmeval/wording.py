@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.data.columns import Candidate
+from harness.data.prompts import NEXT_INSTRUCTION, instruction_prompt
 from harness.errors import HarnessError
-from harness.lmeval.mapping import Candidate
-from harness.prompts import NEXT_INSTRUCTION, instruction_prompt
 
 TEMPLATES = ("task", "dolly", "prompt")
 _BRACES = re.compile(r"\{\{\s*(\w+)\s*\}\}")

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from harness.errors import HarnessError
 from harness.files import iter_jsonl
 from harness.lookback.windows import Span
-from harness.metrics.sentences import sentence_spans
+from harness.sentences import sentence_spans
 
 TEMPLATE = "#Document#: {context}\n#Summary#:"
 """The original's prompt for CNN/DailyMail."""

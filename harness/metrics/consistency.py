@@ -11,8 +11,8 @@ import re
 from collections.abc import Sequence
 
 from harness.judges import Judge, hhem21, load
-from harness.judges.base import THRESHOLD
-from harness.judges.select import HHEM10_REVISION
+from harness.judges.judge import THRESHOLD
+from harness.judges.load import HHEM10_REVISION
 from harness.metrics import signatures
 from harness.metrics.base import Family, Metric, Options, Sample, Score
 

@@ -19,8 +19,8 @@ import regex
 
 from harness.errors import HarnessError
 from harness.metrics.base import Family, Metric, Options, Sample, Score
-from harness.metrics.sentences import VERSION as SPLITTER
-from harness.metrics.sentences import split_sentences
+from harness.sentences import VERSION as SPLITTER
+from harness.sentences import split_sentences
 
 Key = Literal["rouge1", "rouge2", "rougeL", "rougeLsum"]
 KEYS: tuple[Key, ...] = get_args(Key)

@@ -113,18 +113,21 @@ class ModelSource:
             ) from error
         return tokenizer
 
-    def model(self, *, dtype: str = "float32") -> PreTrainedModel:
+    def model(self, *, dtype: str = "float32", **options: Any) -> PreTrainedModel:
         """Load the language model, decoder-only or encoder-decoder, in evaluation mode, on the processor.
 
         Args:
             dtype: Of the weights; ``auto`` as they are stored.
+            options: Of ``from_pretrained``, to spread it over devices instead (``device_map``, ``max_memory``).
 
         Raises:
             HarnessError: If it cannot be loaded, or not whole.
         """
         config = architecture.read_config(self.folder, what=self._what)
         kind = architecture.language_model_class(config)
-        model: PreTrainedModel = whole.load_whole(kind, self.folder, config, what=self._what, dtype=dtype)
+        model: PreTrainedModel = whole.load_whole(
+            kind, self.folder, config, what=self._what, dtype=dtype, **options
+        )
         return model
 
     def placed(self, *, dtype: str = "float32") -> PreTrainedModel:

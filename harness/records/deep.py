@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from harness.errors import HarnessError
-from harness.judges.base import THRESHOLD
+from harness.judges.judge import THRESHOLD
 from harness.metrics.answers import ANSWER_RATE, KINDS, AnswerRule
 from harness.metrics.base import CorpusScore, Metric, Sample
 from harness.metrics.consistency import MEAN, RATE

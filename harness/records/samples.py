@@ -74,7 +74,7 @@ def _sample(rows: Sequence[Row], document: Document) -> SampleRecord:
 
 
 def _statistics(row: Row, scores: Mapping[str, float]) -> dict[str, tuple[float, ...]]:
-    """The counts that `harness.lmeval.sample_log` logged for the scores that are there."""
+    """The counts that `harness.lmeval.bridge.sample_log` logged for the scores that are there."""
     logged = row.get("statistics")
     if not isinstance(logged, dict):
         return {}
@@ -109,7 +109,7 @@ def _response(row: Row) -> str:
 def _template(prompt: str, source: str) -> tuple[str, int | None]:
     """The prompt with ``{source}`` for the source, and how many of its characters stand there if it was cut.
 
-    As `harness.lmeval.context` cuts: the last occurrence, at the end of the source, keeping what comes after.
+    As `harness.lmeval.bridge.context` cuts: the last occurrence, at the end of the source, keeping what comes after.
     """
     place = find_source(prompt, source)
     if place is None:
@@ -120,7 +120,7 @@ def _template(prompt: str, source: str) -> tuple[str, int | None]:
 
 
 def find_source(prompt: str, source: str) -> tuple[int, int] | None:
-    """(start, end) of the source in a prompt, or of what `harness.lmeval.context` left of it; None if it is not there."""
+    """(start, end) of the source in a prompt, or of what `harness.lmeval.bridge.context` left of it; None if it is not there."""
     if not source:
         return None
     start = prompt.rfind(source)

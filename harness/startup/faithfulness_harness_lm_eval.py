@@ -75,9 +75,9 @@ def _add_our_models():
     from lm_eval.api.registry import model_registry
 
     for name, target in {
-        "harness-gold": "harness.lmeval.gold:Gold",
-        "harness-judge": "harness.lmeval.judge_model:HarnessJudge",
-        "harness-lookback-guided": "harness.lmeval.guided_model:LookbackGuided",
+        "harness-gold": "harness.lmeval.models.gold:Gold",
+        "harness-judge": "harness.lmeval.models.judge:HarnessJudge",
+        "harness-lookback-guided": "harness.lmeval.models.guided:LookbackGuided",
     }.items():
         if name not in model_registry:
             model_registry.register(name, target=target)

@@ -173,7 +173,7 @@ def _of_rows(path: Path) -> dict[str, Any]:
 
     Where a right answer has five words or fewer, short responses are answers.
     """
-    from harness.lmeval.sources import read_local
+    from harness.data.sources import read_local
 
     if not path.exists():
         raise HarnessError(f"--eval-data {path}: no such file", "Give a file that exists.")

@@ -132,7 +132,7 @@ def _require_split(data: str, options: DataOptions) -> None:
 def _read(
     source: tuple[str, str], name: str | None, options: DataOptions, *, split: str, fields: tuple[str, ...]
 ) -> list[dict[str, Any]]:
-    from harness.lmeval.sources import read_hub, read_local
+    from harness.data.sources import read_hub, read_local
 
     if options.path:
 

@@ -6,7 +6,7 @@ A row is one of
 - ``{"messages": [{"role": ..., "content": ...}, ...]}``: the tokenizer's chat template; the last message is
   the response;
 - ``{"instruction": ..., "input" or "context": ..., "response" or "output": ...}``: Dolly and Alpaca, in the
-  paper's template (`harness.prompts`, in which ``template=dolly`` evaluates);
+  paper's template (`harness.data.prompts`, in which ``template=dolly`` evaluates);
 - ``{"article": ..., "highlights": ...}``: CNN/DailyMail, in the template of the paper's evaluation.
 
 ``dolly``, ``cnndm`` and ``newsworld`` instead of a path name data sets; see `harness_kd.named_data`.
@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.data.prompts import instruction_prompt
 from harness.errors import HarnessError
 from harness.files import iter_jsonl
-from harness.prompts import instruction_prompt
 from harness_kd.named_data import is_named, named_rows
 
 SUMMARY_TEMPLATE = "Article: {article}\nSummarize the article. Summary:"
@@ -61,7 +61,7 @@ def wording_of(data: str) -> str | None:
     """How the rows of some data ask, where all of them ask in one way.
 
     Returns:
-        ``chat``, the tokenizer's chat template; ``dolly``, the template of instruction data (`harness.prompts`); ``prompt``, each
+        ``chat``, the tokenizer's chat template; ``dolly``, the template of instruction data (`harness.data.prompts`); ``prompt``, each
         row's own words; None for a mixture.
 
     Raises:

@@ -21,7 +21,7 @@ from huggingface_hub import ModelCard
 from harness.board import publish
 from harness.board.card import dataset_of, with_scores
 from harness.board.eval_results import BenchmarkTask, Unknown, eval_result_files
-from harness.board.hub import board_upload, model_upload
+from harness.board.push import board_upload, model_upload
 from harness.cli import main
 from harness.errors import HarnessError
 from harness.models.identity import model_identity

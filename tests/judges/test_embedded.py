@@ -15,8 +15,8 @@ from harness.cli import main
 from harness.errors import HarnessError
 from harness.files import read_jsonl, write_jsonl
 from harness.judges import load, ranking
+from harness.judges.load import EMBEDDED
 from harness.judges.pairs import newsworld_pairs, read_pairs
-from harness.judges.select import EMBEDDED
 from harness.metrics.base import Sample
 from harness.metrics.consistency import Consistency
 from harness.metrics.suite import Suite
@@ -101,7 +101,7 @@ def test_judge_as_an_lm_eval_model_is_ranked(root: Path) -> None:
     from lm_eval.evaluator import evaluate
     from lm_eval.tasks import TaskManager
 
-    from harness.lmeval.judge_model import HarnessJudge
+    from harness.lmeval.models.judge import HarnessJudge
 
     manager = TaskManager(
         include_path=str(root / "tasks"), include_defaults=False, metadata={"n_documents": 60}
@@ -163,7 +163,7 @@ def test_score_writes_sentences_and_says_which_one_fails(
 
 
 def test_score_resumes_from_finished_chunks(tmp_path: Path) -> None:
-    from harness.judges.reading import Item, score_items
+    from harness.judges.score_file import Item, score_items
 
     judge = load("embedded", device="cpu")
     items = [Item(id="1", source=make_story("judge-tests", 1).article, summary="The Harton Tigers won.")]
@@ -228,7 +228,7 @@ def test_fit_trains_calibrates_and_writes_a_judge(tmp_path: Path, capsys: pytest
 
 def test_fit_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.files import sha256_file
-    from harness.judges import trainer
+    from harness.judges import train as trainer
 
     data = fit_data(tmp_path / "pairs.jsonl", 60)
 

@@ -23,7 +23,7 @@ from harness_kd.study_board import publish_study
 
 from harness.board import verify
 from harness.cli import main
-from harness.prompts import instruction_prompt
+from harness.data.prompts import instruction_prompt
 from harness.errors import HarnessError
 from harness.lookback.classifier import CLASSIFIERS
 from harness.models.source import ModelSource

@@ -10,8 +10,8 @@ from typing import Any
 import datasets
 import pytest
 
+from harness.data.documents import DataSpec, load
 from harness.errors import HarnessError
-from harness.lmeval.documents import DataSpec, load
 from tests.lmeval.conftest import write_rows
 
 FIELDS = {"source": ["article", "document"], "references": ["highlights", "summary"]}

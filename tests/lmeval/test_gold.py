@@ -35,7 +35,7 @@ def test_a_chat_task_takes_them_too(hub_like: Path, tmp_path: Path) -> None:
 def test_a_task_without_references_is_refused() -> None:
     from lm_eval.api.instance import Instance
 
-    from harness.lmeval.gold import Gold
+    from harness.lmeval.models.gold import Gold
 
     request = Instance(
         request_type="generate_until", doc={"x": 1}, arguments=("", {}), idx=0, metadata=("arc", 0, 1)

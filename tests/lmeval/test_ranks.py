@@ -7,12 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.lmeval import ranks
+from harness.lmeval.bridge import ranks
 
 WORKER = """
 import sys
 import torch.distributed as dist
-from harness.lmeval import ranks
+from harness.lmeval.bridge import ranks
 
 rank, store = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)

@@ -14,8 +14,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from harness.errors import HarnessError
+from harness.lmeval.bridge.whole_model import Loaded, require_whole_files
 from harness.lmeval.run import EvalRequest, check_model, evaluate
-from harness.lmeval.whole_model import Loaded, require_whole_files
 
 LOST = "model.layers.1.mlp.down_proj.weight"
 SAID = f"1 weight is missing, such as {LOST}"

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.board.windows_page import Shown, colour, coloured, page
 from harness.cli import main
 from harness.errors import HarnessError
 from harness.lookback.classifier import load, shipped_for
 from harness.lookback.encoding import encode
 from harness.lookback.fit import Example, auroc, best_threshold, dataset, evaluate, fit, read_examples, split
 from harness.lookback.newsworld import oracle_rows
-from harness.lookback.page import Shown, colour, coloured, page
 from harness.lookback.rows import judge_labeller, make_row, oracle_labeller, read_rows
-from harness.metrics.sentences import sentence_spans
 from harness.models.load import load_language_model
 from harness.newsworld import models
+from harness.sentences import sentence_spans
 
 
 def row_file(path: Path, n: int) -> Path:

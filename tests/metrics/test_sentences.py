@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.metrics.sentences import split_sentences
+from harness.sentences import split_sentences
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.judges.select import EMBEDDED
+from harness.judges.load import EMBEDDED
 from harness.metrics import registry, signatures
 from harness.metrics.answers import AnswerRule
 from harness.metrics.base import Metric

@@ -65,7 +65,7 @@ def test_every_command_refuses_it(
 def test_a_judge_and_its_base_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import shutil
 
-    from harness.judges.select import EMBEDDED
+    from harness.judges.load import EMBEDDED
 
     judge = Path(shutil.copytree(EMBEDDED, tmp_path / "judge"))
     change_config(

@@ -8,28 +8,11 @@ from pathlib import Path
 
 import pytest
 
-# Data flows one way: a part imports itself, its own rank and what is below.
-RANKS = {
-    "errors": 0,
-    "files": 0,
-    "quiet": 0,
-    "paths": 0,
-    "plugins": 0,
-    "prompts": 0,
-    "models": 1,
-    "generation": 2,
-    "lookback": 2,
-    "newsworld": 2,
-    "judges": 2,
-    "metrics": 2,
-    "stats": 2,
-    "records": 3,
-    "lmeval": 4,
-    "board": 5,
-    "api": 6,
-    "cli": 7,
-    "__main__": 8,
-}
+# Data flows one way: a part imports itself and what stands before it.
+ORDER = (
+    "errors files quiet paths plugins sentences stats newsworld models data generation lookback judges metrics records "
+    "lmeval board api cli __main__"
+).split()
 WRITERS = {"write_text", "write_bytes"}
 
 
@@ -82,18 +65,71 @@ def test_only_lmeval_imports_lm_eval(root: Path) -> None:
     assert {path for path in importers if path.parts[:2] != ("harness", "lmeval")} == set()
 
 
-def test_parts_import_downwards_only(root: Path) -> None:
+def wrong_way(folder: Path, root: Path, order: list[str]) -> list[str]:
+    """Imports of a part that stands later."""
     wrong = []
-    for path in sources(root / "harness"):
-        part = path.relative_to(root / "harness").with_suffix("").parts[0]
+    for path in sources(folder):
+        part = path.relative_to(folder).with_suffix("").parts[0]
         if part == "__init__":
             continue
-        assert part in RANKS, f"{path}: give harness.{part} a rank here and a line in docs/architecture.md"
+        assert part in order, (
+            f"{path}: give {folder.name}.{part} a place here and a line in docs/architecture.md"
+        )
         for line, name in imported_modules(path, root):
-            target = name.split(".")[1] if name.startswith("harness.") else part
-            if RANKS.get(target, 0) > RANKS[part]:
-                wrong.append(f"{path}:{line}: harness.{part} imports {name}")
-    assert not wrong, "\n".join(wrong)
+            package, _, rest = name.partition(".")
+            target = rest.partition(".")[0]
+            if package == folder.name and target in order and order.index(target) > order.index(part):
+                wrong.append(f"{path}:{line}: {folder.name}.{part} imports {name}")
+    return wrong
+
+
+def test_parts_import_downwards_only(root: Path) -> None:
+    assert wrong_way(root / "harness", root, ORDER) == []
+
+
+def circles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """Modules that import each other, directly or not: what is left when those that import nothing left are taken away."""
+    left = {module: set(targets) for module, targets in edges.items()}
+    while free := [module for module, targets in left.items() if not targets & left.keys()]:
+        for module in free:
+            del left[module]
+    return [sorted(left)] if left else []
+
+
+def test_circles_are_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"e"}, "e": set()}) == [["a", "b", "c"]]
+
+
+def test_no_file_imports_itself_by_way_of_others(root: Path) -> None:
+    paths = {
+        ".".join(path.relative_to(base).with_suffix("").parts).removesuffix(".__init__"): (path, base)
+        for base, name in ((root, "harness"), (root / "plugins", "harness_kd"))
+        for path in sources(base / name)
+    }
+    edges = {}
+    for module, (path, base) in paths.items():
+        names = [name for _, name in imported_modules(path, base) if not typing_only(path, name)]
+        targets = {name if name in paths else name.rpartition(".")[0] for name in names}
+        edges[module] = {target for target in targets if target in paths and target != module}
+    assert circles(edges) == []
+
+
+def typing_only(path: Path, name: str) -> bool:
+    """Whether a name is imported for type checkers alone, which is no import when the program runs."""
+    tree = ast.parse(path.read_text("utf-8"))
+    blocks = [
+        n for n in ast.walk(tree) if isinstance(n, ast.If) and getattr(n.test, "id", "") == "TYPE_CHECKING"
+    ]
+    inside = {id(node) for block in blocks for node in ast.walk(block)}
+    found = [
+        id(node) in inside
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if f"{node.module}.{alias.name}" == name
+    ]
+    return bool(found) and all(found)
 
 
 def opens_for_writing(node: ast.AST) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from harness.files import sha256_bytes
-from harness.lmeval import sample_log
+from harness.lmeval.bridge import sample_log
 from harness.metrics.answers import AnswerRule
 from harness.metrics.base import CorpusScore, Sample
 from harness.metrics.registry import build

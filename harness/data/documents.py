@@ -1,7 +1,7 @@
 """Documents of a task: rows of any layout become one form, and every row that does not is reported.
 
 A document has ``id``, ``references``, ``reference`` (the first of them) and the text fields that the task's YAML maps,
-usually ``source``; `harness.lmeval.mapping` says how a field is mapped.
+usually ``source``; `harness.data.columns` says how a field is mapped.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.data.columns import Candidate, Row, as_references, as_text, find, spell, strip_marks
+from harness.data.sources import read_hub, read_local
 from harness.errors import HarnessError
 from harness.files import canonical_json, sha256_bytes
-from harness.lmeval.mapping import Candidate, Row, as_references, as_text, find, spell, strip_marks
-from harness.lmeval.sources import read_hub, read_local
 
 NEWS_WORLD = "newsworld"
 LOCAL = "local"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.board.windows_page import Shown
 from harness.errors import HarnessError
 from harness.files import iter_jsonl
-from harness.lookback.page import Shown
 from harness.records.documents import load_documents
 from harness.records.lm_eval_log import newest_results
 from harness.records.reading import load_record

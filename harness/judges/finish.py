@@ -14,8 +14,8 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.files import canonical_json, replace_dir, write_atomic
 from harness.judges import calibration
-from harness.judges.base import Judge
 from harness.judges.calibration import Calibration, Method
+from harness.judges.judge import Judge
 from harness.judges.pairs import LabelledPair
 from harness.judges.ranking import Ranking, rank
 
@@ -94,7 +94,7 @@ def finish(
     Returns:
         What the judge does on ``test``, calibrated.
     """
-    from harness.judges.select import JUDGE_FILE, load
+    from harness.judges.load import JUDGE_FILE, load
 
     model.eval()
     with replace_dir(output) as folder:

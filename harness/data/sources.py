@@ -11,9 +11,9 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from harness.data.columns import Row
 from harness.errors import HarnessError
 from harness.files import iter_jsonl, sha256_bytes, sha256_file
-from harness.lmeval.mapping import Row
 
 
 def read_local(path: Path, *, split: str, missing: Callable[[Row], list[str]]) -> tuple[list[Row], str, str]:

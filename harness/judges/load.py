@@ -11,9 +11,9 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.files import sha256_bytes, sha256_file
 from harness.judges import hhem21, self_test
-from harness.judges.base import Backbone, Identity, Judge, Pair
 from harness.judges.calibration import Calibration
 from harness.judges.cross_encoder import CrossEncoder
+from harness.judges.judge import Backbone, Identity, Judge, Pair
 from harness.models import hub
 from harness.models.device import choose_device, choose_dtype
 from harness.models.hashes import file_sha256

@@ -12,7 +12,7 @@ from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm
 
 from harness.errors import HarnessError
-from harness.lmeval.attention import language_model
+from harness.lmeval.bridge.attention import language_model
 from harness.lookback.classifier import find
 from harness.lookback.encoding import context_tokens
 from harness.lookback.guided import Guidance, check, ends_with, guided, text_of

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from harness.errors import HarnessError
 from harness.files import canonical_json, replace_dir, sha256_bytes, write_atomic
 from harness.judges.calibration import METHODS, Method
-from harness.judges.fit import check_two_classes, collate, finish, losses
+from harness.judges.finish import check_two_classes, collate, finish, losses
 from harness.judges.pairs import LabelledPair, read_pairs
 from harness.judges.ranking import Ranking
 from harness.models import hub
@@ -151,7 +151,7 @@ def describe(plan: FitPlan) -> str:
 def _base(plan: FitPlan) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-    from harness.judges.select import EMBEDDED
+    from harness.judges.load import EMBEDDED
 
     name = str(EMBEDDED) if plan.base == "embedded" else plan.base
     folder = Path(name)

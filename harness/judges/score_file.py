@@ -11,9 +11,9 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.files import canonical_json, iter_jsonl, read_jsonl, sha256_bytes, write_jsonl
-from harness.judges.base import THRESHOLD, Judge
+from harness.judges.judge import THRESHOLD, Judge
 from harness.judges.pairs import SOURCE_COLUMNS, SUMMARY_COLUMNS
-from harness.metrics.sentences import sentence_spans
+from harness.sentences import sentence_spans
 
 _CHUNK = 256
 

@@ -12,7 +12,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from harness.errors import HarnessError
-from harness.lmeval import hand_over  # noqa: F401  # our tasks ask every model for it
+from harness.lmeval.bridge import hand_over  # noqa: F401  # our tasks ask every model for it
 
 NAME = "harness-gold"
 
@@ -57,7 +57,7 @@ def register() -> None:
     from lm_eval.api.registry import model_registry
 
     if NAME not in model_registry:
-        model_registry.register(NAME, target="harness.lmeval.gold:Gold")
+        model_registry.register(NAME, target="harness.lmeval.models.gold:Gold")
 
 
 def _no_references(task: str) -> HarnessError:

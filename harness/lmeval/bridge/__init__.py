@@ -1,0 +1,1 @@
+"""Every bend of lm-evaluation-harness."""

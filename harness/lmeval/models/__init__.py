@@ -1,0 +1,1 @@
+"""Models that this package adds to lm-eval."""
