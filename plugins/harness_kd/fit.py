@@ -16,6 +16,7 @@ from harness_kd.lora import add_adapter, merged
 from harness_kd.models import vocabulary_size
 from harness_kd.plan import TrainPlan
 from harness_kd.processes import agreed, world_size
+from harness_kd.sharding import release
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -34,10 +35,11 @@ def fit(prepared: Prepared, labels: LabelSource | None, folder: Path) -> dict[st
     """
     from transformers import ProgressCallback, set_seed
 
+    from harness_kd.callbacks import BestInPlace, StepProgress
     from harness_kd.packing import pack_width
     from harness_kd.selection import scorer
     from harness_kd.states import decoder_start
-    from harness_kd.trainer import BestInPlace, Collator, DistillationTrainer, ExampleDataset, StepProgress
+    from harness_kd.trainer import Collator, DistillationTrainer, ExampleDataset
 
     plan = prepared.plan
     set_seed(plan.seed)
@@ -63,16 +65,13 @@ def fit(prepared: Prepared, labels: LabelSource | None, folder: Path) -> dict[st
             f"--optimizer {plan.optimizer}: {str(error).splitlines()[0]}", "Install that, or choose another."
         ) from error
     _save(trainer, prepared, folder)
+    logged = trainer.state.log_history
     shown = ("step", "epoch", "loss", "cross_entropy", "divergence", "learning_rate")
-    history = [
-        {name: entry[name] for name in shown if name in entry}
-        for entry in trainer.state.log_history
-        if "loss" in entry
-    ]
+    history = [{name: entry[name] for name in shown if name in entry} for entry in logged if "loss" in entry]
     return {
         "steps": result.global_step,
         "history": history,
-        "dev": _dev_scores(plan, trainer.state.log_history),
+        "dev": _dev_scores(plan, logged),
     }
 
 
@@ -81,8 +80,10 @@ def _save(trainer: DistillationTrainer, prepared: Prepared, folder: Path) -> Non
     plan = prepared.plan
     if not plan.lora_rank:
         trainer.save_dtype = prepared.save_dtype
+    trainer.finished = True
     merge = plan.lora_rank > 0 and not plan.keep_adapter
     trainer.save_model(str(folder / ("adapter" if merge else "model")))
+    release(trainer)
     if merge and trainer.args.should_save:
         merged(prepared.student, folder / "adapter", dtype=prepared.save_dtype).save_pretrained(
             folder / "model"
@@ -156,7 +157,7 @@ def _arguments(prepared: Prepared, folder: Path) -> TrainingArguments:
         num_train_epochs=plan.epochs,
         learning_rate=plan.learning_rate,
         lr_scheduler_type="cosine_with_min_lr",
-        lr_scheduler_kwargs={"min_lr": plan.min_learning_rate},
+        lr_scheduler_kwargs={"min_lr_rate": plan.min_learning_rate / plan.learning_rate},
         warmup_steps=plan.warmup_steps,
         weight_decay=plan.weight_decay,
         optim=plan.optimizer,

@@ -10,9 +10,11 @@ Every process must make the same calls in the same order.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -28,7 +30,8 @@ PEER_TIMEOUT = 600
 """Seconds that a process waits for the others at the start."""
 _PATIENCE = 30.0
 """Seconds after which it says so."""
-_POLL = timedelta(seconds=5)
+_LONGEST_PAUSE = 0.5
+"""Seconds between looks at the store."""
 _FAILED = "harness/failed"
 _AGAIN = "Run the same command again: it goes on from the last checkpoint."
 
@@ -64,13 +67,13 @@ def meet(seconds: float = PEER_TIMEOUT) -> None:
     patience.daemon = True
     patience.start()
     try:
-        _Meeting.store = _met(timedelta(seconds=seconds))
+        _Meeting.store = _met(seconds)
     except ValueError as error:  # a variable is not set
         raise HarnessError(
             f"this is process {rank()} of {world_size()}, but {error}",
             "Start several processes with torchrun or accelerate launch; one needs no WORLD_SIZE.",
         ) from error
-    except RuntimeError as error:  # torch.distributed.DistError
+    except (RuntimeError, TimeoutError) as error:  # torch.distributed.DistError is a RuntimeError
         raise HarnessError(
             f"process {rank()} of {world_size()} waited {seconds:g} s for the other processes ({_first_line(error)})",
             "See whether all were started with the same MASTER_ADDR, MASTER_PORT and WORLD_SIZE, and what the others printed; "
@@ -89,13 +92,15 @@ def _say_waiting(seconds: float) -> None:
     )
 
 
-def _met(timeout: timedelta) -> Store:
+def _met(seconds: float) -> Store:
     from torch.distributed.rendezvous import rendezvous
 
     store: Store
-    store, _, _ = next(rendezvous("env://", timeout=timeout))
+    store, _, _ = next(rendezvous("env://", timeout=timedelta(seconds=seconds)))
     store.set(f"harness/here/{rank()}", "1")
-    store.wait([f"harness/here/{other}" for other in range(world_size())], timeout)
+    deadline = time.monotonic() + seconds
+    for other in range(world_size()):
+        _received(store, f"harness/here/{other}", deadline - time.monotonic())
     return store
 
 
@@ -159,23 +164,26 @@ def _failing(store: Store, work: str = "") -> Iterator[None]:
         raise
 
 
-def _received(store: Store, key: str) -> str:
-    """What another process sets, waited for however long that takes.
+def _received(store: Store, key: str, seconds: float = math.inf) -> str:
+    """What another process sets; asked for again and again, since the store logs every wait that ends without it.
 
     Raises:
         HarnessError: If another process failed, or the store is gone.
+        TimeoutError: If it is not there after ``seconds``.
     """
-    from torch.distributed import DistNetworkError, DistStoreError
+    from torch.distributed import DistNetworkError
 
+    pause, deadline = 0.001, time.monotonic() + seconds
     try:
-        while True:
-            try:
-                store.wait([key], _POLL)
-                return store.get(key).decode()
-            except DistStoreError:  # not yet there
-                if store.check([_FAILED]):
-                    problem, remedy = json.loads(store.get(_FAILED))
-                    raise HarnessError(problem, remedy) from None
+        while not store.check([key]):
+            if store.check([_FAILED]):
+                problem, remedy = json.loads(store.get(_FAILED))
+                raise HarnessError(problem, remedy)
+            if time.monotonic() > deadline:
+                raise TimeoutError(key)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        return store.get(key).decode()
     except DistNetworkError as error:
         raise HarnessError(
             f"process {rank()}: the first process is gone ({_first_line(error)})", _AGAIN

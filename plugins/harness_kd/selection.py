@@ -47,10 +47,11 @@ def dev_loss(trainer: DistillationTrainer, examples: Sequence[Example]) -> float
     start = decoder_start(_plain(trainer))
     sums = torch.zeros(2, device=trainer.args.device)
     for batch in _batches(trainer, examples, "dev loss"):
-        inputs = _on(trainer, padded(batch, start))
+        inputs = _on(trainer, padded(batch or examples[:1], start))
         with trainer.autocast_smart_context_manager():
             outputs = model(**inputs, num_items_in_batch=1)
-        sums += torch.stack([outputs.parts[0].float(), (inputs["labels"] != -100).sum()])
+        if batch:
+            sums += torch.stack([outputs.parts[0].float(), (inputs["labels"] != -100).sum()])
     total, tokens = trainer.accelerator.reduce(sums, reduction="sum").tolist()
     return float(total / tokens)
 
@@ -70,9 +71,8 @@ def dev_rouge(
     rouge = Rouge(("rougeL",))
     sums = torch.zeros(3, device=trainer.args.device)
     for batch in _batches(trainer, examples, "dev generations"):
-        responses = generate(
-            model, [e.ids[: e.boundary].tolist() for e in batch], tokenizer, new_tokens=new_tokens
-        )
+        prompts = [example.ids[: example.boundary].tolist() for example in batch or examples[:1]]
+        responses = generate(model, prompts, tokenizer, new_tokens=new_tokens)[: len(batch)]
         references = [decode(tokenizer, example.ids[example.boundary :].tolist()) for example in batch]
         samples = [
             Sample(response=response, references=(reference,), source="")
@@ -119,9 +119,13 @@ def _on(trainer: DistillationTrainer, inputs: dict[str, Tensor]) -> dict[str, Te
 
 
 def _batches(trainer: DistillationTrainer, examples: Sequence[Example], name: str) -> Any:
-    """The rows of this process, in batches of similar length, longest first, with a bar."""
+    """The rows of this process, in batches of similar length, longest first, with a bar.
+
+    All processes get as many batches, some of them empty: where weights are spread, they run the model together.
+    """
     state, size = trainer.accelerator, 2 * trainer.args.per_device_train_batch_size
     mine = sorted(examples, key=lambda example: (-len(example.ids), example.key))
     mine = mine[state.process_index :: state.num_processes]
-    batches = [mine[at : at + size] for at in range(0, len(mine), size)]
+    most = -(-len(examples) // (state.num_processes * size))
+    batches = [mine[number * size : (number + 1) * size] for number in range(most)]
     return tqdm(batches, desc=name, unit="batch", leave=False, disable=not sys.stderr.isatty())

@@ -13,6 +13,7 @@ from harness.generation import Decoding, Response, forget, plain, respond
 from harness.models.source import ModelSource
 from harness_kd.data import prompt_ids
 from harness_kd.models import vocabulary_size
+from harness_kd.placement import place
 from harness_kd.rows import TextRow, load_rows
 
 
@@ -92,7 +93,7 @@ def generate(prepared: Prepared) -> Mapping[str, int]:
     """
     plan, teacher = prepared.plan, prepared.teacher
     dtype = teacher.inference_dtype
-    model: Any = teacher.placed(dtype=dtype)
+    model: Any = place(teacher, dtype=dtype)
     _suppress_padding(model, vocabulary_size(prepared.tokenizer))
     work = plan.output.parent / f".{plan.output.name}.parts"
     found = respond(

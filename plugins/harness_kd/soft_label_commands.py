@@ -133,6 +133,7 @@ def _capture(arguments: Namespace) -> int:
 def _fidelity(arguments: Namespace) -> int:
     from harness.files import canonical_json, write_atomic
     from harness.models.source import ModelSource
+    from harness_kd.placement import place
     from harness_kd.soft_labels.fidelity import figure, measure, recommend, table
     from harness_kd.train import prepare
 
@@ -152,7 +153,7 @@ def _fidelity(arguments: Namespace) -> int:
     if prepared.teacher is None or prepared.manifest is None:
         raise AssertionError("a plan with a teacher has labels")
     found = measure(
-        prepared.teacher.placed(dtype=prepared.manifest.teacher_dtype),
+        place(prepared.teacher, dtype=prepared.manifest.teacher_dtype),
         prepared.data.examples,
         prepared.manifest,
         ks=ks,

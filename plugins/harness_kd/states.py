@@ -73,11 +73,15 @@ def head_inputs(
         return hidden
     # T5 scales the states before a tied head, so what the head is handed is the only safe reading
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    own = vars(head).get("forward")  # of a model that is spread over devices
     head.forward = _identity
     try:
         hidden = forward(*args, **kwargs).logits
     finally:
-        del head.forward
+        if own is None:
+            del head.forward
+        else:
+            head.forward = own
     return hidden
 
 

@@ -20,6 +20,7 @@ from harness_kd.data import TokenizedData, template_hash, tokenize_rows
 from harness_kd.estimate import label_bytes
 from harness_kd.fit import fit, require_optimizer, require_reporters
 from harness_kd.models import require_same_vocabulary, vocabulary_hash, vocabulary_size
+from harness_kd.placement import FreeMemory, free_device, place, require_own, weight_bytes
 from harness_kd.plan import TrainPlan
 from harness_kd.precision import stored_dtype
 from harness_kd.processes import agreed, meet, peers_may_vanish, rank, together, world_size
@@ -209,13 +210,17 @@ def capture_labels(prepared: Prepared) -> int:
         return capture_with_vllm(teacher, prepared.labelled.examples, folder, manifest)
     if not folder.exists():
         require_room(prepared, label_bytes(prepared))
+    # a teacher that needs all devices is the first process's alone
+    shared = agreed(lambda: FreeMemory.measured().holds(weight_bytes(teacher, manifest.teacher_dtype)))
+    if not shared and rank() > 0:
+        return 0
     return capture(
-        lambda: teacher.placed(dtype=manifest.teacher_dtype),
+        lambda: place(teacher, dtype=manifest.teacher_dtype),
         prepared.labelled.examples,
         folder,
         manifest,
         rank=rank(),
-        world_size=world_size(),
+        world_size=world_size() if shared else 1,
     )
 
 
@@ -225,10 +230,12 @@ def _labels(prepared: Prepared) -> LabelSource | None:
     if prepared.plan.online_teacher and prepared.teacher is not None and prepared.manifest is not None:
         from harness_kd.soft_labels.online import OnlineTeacher
 
-        teacher = prepared.teacher.placed(dtype=prepared.manifest.teacher_dtype)
+        require_own(prepared.teacher, prepared.manifest.teacher_dtype)
+        teacher = place(prepared.teacher, dtype=prepared.manifest.teacher_dtype)
         return OnlineTeacher(teacher, prepared.manifest)
     with together("capture of soft labels"):
         capture_labels(prepared)
+        free_device()
     if prepared.manifest is None or prepared.labels_folder is None:
         return None
     cache = SoftLabelCache(prepared.labels_folder, prepared.manifest)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
-from tqdm import tqdm
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer
 
 from harness.errors import HarnessError
+from harness_kd.callbacks import EpochOrder
 from harness_kd.checkpoints import faults, rotate, seal
 from harness_kd.data import Example
 from harness_kd.packing import bins_of, packed
 from harness_kd.precision import cast, state_dtype
 from harness_kd.processes import agreed
+from harness_kd.sharding import master_weights
 from harness_kd.soft_labels.online import LabelSource
 from harness_kd.states import padded
 
@@ -33,8 +33,12 @@ _FULL = 1 << 20
 """Free bytes at which a disk counts as full."""
 
 
+_BLANK = Example(np.zeros(1, dtype=np.int32), 1)
+"""A row without targets, which adds nothing to loss or gradient."""
+
+
 class ExampleDataset(Dataset[Example]):
-    """The tokenised examples, in the order of the data."""
+    """The tokenised examples, in the order of the data, and a blank one behind them."""
 
     def __init__(self, examples: Sequence[Example]) -> None:
         self._examples = examples
@@ -43,7 +47,7 @@ class ExampleDataset(Dataset[Example]):
         return len(self._examples)
 
     def __getitem__(self, index: int) -> Example:
-        return self._examples[index]
+        return self._examples[index] if index < len(self._examples) else _BLANK
 
 
 class Collator:
@@ -78,7 +82,11 @@ class Collator:
 
     def _targets(self, cache: LabelSource, batch: Sequence[Example]) -> dict[str, Tensor]:
         grid = cache.manifest.temperatures.index(self._temperature)
-        entries = cache.of(batch)
+        answered = [example for example in batch if example.targets]
+        if not answered:
+            none = torch.zeros(0, 1)
+            return {"teacher_ids": none.long(), "teacher_log_probs": none, "teacher_log_tail": none[:, 0]}
+        entries = cache.of(answered)
         tempered = [entry.at_temperature(grid, self._temperature) for entry in entries]
         per_token = np.concatenate([entry.entries_per_token() for entry in entries])
         kept = np.arange(per_token.max())[None] < per_token[:, None]
@@ -103,40 +111,44 @@ class EpochSampler(Sampler[int]):
 
     POOL_STEPS = 8
 
-    def __init__(self, lengths: Sequence[int], seed: int, step_rows: int) -> None:
+    def __init__(self, lengths: Sequence[int], seed: int, step_rows: int, multiple: int = 1) -> None:
         """Prepare the order of one data set.
 
         Args:
             lengths: Tokens of each row.
             seed: Selects the order.
             step_rows: Rows of one optimizer step, over all micro-batches and processes.
+            multiple: Rows that all processes read at once: blank ones (numbered as the row behind the last) fill an epoch up to a
+                multiple of it. Without them the data loader would give the first rows again to processes that have none left.
         """
-        self._lengths = np.asarray(lengths)
+        self._lengths, self._multiple = np.asarray(lengths), multiple
         self._seed, self._step_rows, self._epoch = seed, step_rows, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; the data loader calls it."""
+        """Choose the epoch."""
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._lengths)
+        return -(-len(self._lengths) // self._multiple) * self._multiple
 
     def __iter__(self) -> Iterator[int]:
+        blank = len(self._lengths)
+        return iter([*self._rows(), *[blank] * (len(self) - blank)])
+
+    def _rows(self) -> list[int]:
         draw = np.random.default_rng([self._seed, self._epoch])
-        order, pool = draw.permutation(len(self)), self.POOL_STEPS * self._step_rows
+        order, pool = draw.permutation(len(self._lengths)), self.POOL_STEPS * self._step_rows
         steps = []
         for start in range(0, len(order), pool):
             rows = order[start : start + pool]
             rows = rows[np.argsort(self._lengths[rows], kind="stable")]
             steps += [rows[at : at + self._step_rows] for at in range(0, len(rows), self._step_rows)]
         last = steps.pop()  # it may be short, and a short step elsewhere would shift all that follow
-        return iter(
-            [
-                int(row)
-                for step in (*draw.permutation(len(steps)), -1)
-                for row in (last if step < 0 else steps[step])
-            ]
-        )
+        return [
+            int(row)
+            for step in (*draw.permutation(len(steps)), -1)
+            for row in (last if step < 0 else steps[step])
+        ]
 
 
 class DistillationTrainer(Trainer):
@@ -145,7 +157,9 @@ class DistillationTrainer(Trainer):
     score_dev: Callable[[DistillationTrainer], dict[str, float]] | None = None
     """Scores the model on dev data; see `harness_kd.selection`."""
     save_dtype: str | None = None
-    """Precision that the model is saved in; None: that of its training, which a checkpoint needs."""
+    """Precision that the finished model is saved in; None: that of its training, which a checkpoint needs."""
+    finished = False
+    """Whether what is saved is the result, and no checkpoint."""
     _parts: Tensor | None = None
     """float [2], sums since the step `_parts_since`."""
     _parts_since = 0
@@ -153,8 +167,15 @@ class DistillationTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset
         args = self.args
-        step_rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-        return EpochSampler([len(dataset[row].ids) for row in range(len(dataset))], args.seed, step_rows)
+        at_once = args.per_device_train_batch_size * args.world_size
+        sampler = EpochSampler(
+            [len(dataset[row].ids) for row in range(len(dataset))],
+            args.seed,
+            step_rows=at_once * args.gradient_accumulation_steps,
+            multiple=at_once if args.world_size > 1 else 1,
+        )
+        self.add_callback(EpochOrder(sampler))
+        return sampler
 
     def compute_loss(
         self,
@@ -215,10 +236,16 @@ class DistillationTrainer(Trainer):
         super()._issue_warnings_after_load(load_result)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        if self.finished and self.is_deepspeed_enabled:
+            state_dict = master_weights(self.model_wrapped, state_dict)
         if self.save_dtype is None or output_dir is None or not self.args.should_save:
             super()._save(output_dir, state_dict)
             return
-        whole = self.accelerator.unwrap_model(self.model).state_dict() if state_dict is None else state_dict
+        model: Any = self.accelerator.unwrap_model(self.model)
+        whole = model.state_dict() if state_dict is None else dict(state_dict)
+        for name, twin in (getattr(model, "all_tied_weights_keys", None) or {}).items():
+            if twin in whole:  # gathered from shards, they are two tensors, and both would be saved
+                whole.pop(name, None)
         super()._save(output_dir, cast(whole, self.save_dtype))
         state_dtype(Path(output_dir), self.save_dtype)
 
@@ -244,42 +271,3 @@ class DistillationTrainer(Trainer):
             f"Delete {path.parent} and run the same command again: that epoch has to be trained anew.",
         )
         super()._load_best_model()
-
-
-class StepProgress(TrainerCallback):
-    """One progress bar on a terminal with the last loss at its end, instead of a printed line per log."""
-
-    def __init__(self) -> None:
-        self._bar: tqdm[Any] | None = None
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Open the bar, where a resumed run left off."""
-        hidden = not (state.is_world_process_zero and sys.stderr.isatty())
-        self._bar = tqdm(
-            total=state.max_steps, initial=state.global_step, desc="training", unit="step", disable=hidden
-        )
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Advance."""
-        if self._bar is not None:
-            self._bar.update()
-
-    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Show the loss."""
-        logs = kwargs.get("logs") or {}
-        if self._bar is not None and "loss" in logs:
-            self._bar.set_postfix(loss=f"{logs['loss']:.3f}")
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Close the bar."""
-        if self._bar is not None:
-            self._bar.close()
-
-
-class BestInPlace(TrainerCallback):
-    """Finds the best checkpoint beside the others: the state holds its old path, and the Trainer would go on without one."""
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Name it anew."""
-        if state.best_global_step:
-            state.best_model_checkpoint = str(Path(args.output_dir) / f"checkpoint-{state.best_global_step}")

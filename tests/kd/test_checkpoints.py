@@ -14,6 +14,7 @@ from harness_kd.fit import checkpoint_steps
 from harness_kd.train import prepare, train
 from harness_kd.trainer import DistillationTrainer
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from harness.errors import HarnessError
 from harness.files import sha256_bytes
@@ -84,6 +85,20 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(stopped, kind,
     assert re.search(rf"warning: \S*checkpoint-8 is not used: .*{problem}", said)
     assert "training goes on from checkpoint-6" in said
     assert_same_weights(output, whole)
+
+
+def test_a_student_in_bfloat16_goes_on_from_float32(plan, build_model, tmp_path):
+    folder = build_model(tmp_path / "half", seed=1)
+    AutoModelForCausalLM.from_pretrained(folder, dtype="bfloat16").save_pretrained(folder)
+    plan = replace(plan, student=folder, checkpoint_steps=2)
+    whole = train(replace(plan, output=str(tmp_path / "whole")))
+    partial = interrupted(plan, after=4)
+    kinds = [
+        {tensor.dtype for tensor in load_file(path / "model.safetensors").values()}
+        for path in (partial / "checkpoint-8", whole)
+    ]
+    assert kinds == [{torch.float32}, {torch.bfloat16}]
+    assert_same_weights(train(plan), whole)
 
 
 def test_without_a_whole_checkpoint_training_starts_over(stopped, capfd):

@@ -51,5 +51,6 @@ def test_accelerate_configurations_are_shipped_and_say_how_to_use_them():
         "multi_gpu": "MULTI_GPU",
         "fsdp2": "FSDP",
         "deepspeed_zero2": "DEEPSPEED",
+        "deepspeed_zero3": "DEEPSPEED",
     }
     assert all("accelerate launch" in path.read_text() for path in CONFIGURATIONS.glob("*.yaml"))

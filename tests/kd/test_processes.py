@@ -80,6 +80,7 @@ def test_the_command_ends_with_one_clear_error(student, data_file, tmp_path):
     assert not (tmp_path / "out.partial").exists()
 
 
+@pytest.mark.slow
 def test_a_process_without_an_address_is_told_how_to_start():
     ((printed, _),) = outputs(started("told(meet, 3)", [0], MASTER_ADDR=""))
     assert "this is process 0 of 2, but" in printed
@@ -98,12 +99,11 @@ print(there, agreed(lambda: {{"chosen": rank()}}), agreed(lambda: None))
     assert outputs(started(code, [0, 1, 2], size=3)) == [("['0', '1', '2'] {'chosen': 0} None\n", "")] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failing", [0, 1])
 def test_those_that_wait_fail_with_the_one_that_failed(failing):
     """A clear error is everyone's; one process waits in ``agreed`` or at the end of ``together``."""
     code = f"""
-from datetime import timedelta
-processes._POLL = timedelta(seconds=0.2)
 meet(60)
 def work():
     with together("work"):
@@ -116,10 +116,9 @@ time.sleep(1)  # the first holds the store
     assert [printed for printed, _ in outputs(started(code, [0, 1]))] == ["told: the disk is full\n"] * 2
 
 
+@pytest.mark.slow
 def test_a_bug_in_one_process_is_named_in_the_others():
     code = """
-from datetime import timedelta
-processes._POLL = timedelta(seconds=0.2)
 meet(60)
 try:
     with together("capture"):
@@ -137,6 +136,7 @@ time.sleep(1)
     ]
 
 
+@pytest.mark.slow
 def test_one_that_waits_notices_that_the_first_is_gone():
     code = """
 meet(60)
@@ -159,3 +159,37 @@ print(found, os.environ["RANK"], os.environ["WORLD_SIZE"])
     (process,) = started(code, [1])
     ((printed, _),) = outputs([process])
     assert printed == "(None, None, None) 1 2\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_process_whose_peer_dies_in_training_ends_with_one_clear_error(
+    student, data_file, tmp_path, killed
+):
+    """Without a launcher that would end it."""
+    command = ["train-kd", "--student", student, "--data", data_file, "--output", str(tmp_path / "out")]
+    limits = [
+        "--max-length",
+        "64",
+        "--max-prompt-length",
+        "32",
+        "--epochs",
+        "2000",
+        "--checkpoint-steps",
+        "5",
+    ]
+    code = f"from harness.cli import main; sys.argv[1:] = {[*command, *limits]}; sys.exit(main())"
+    processes = started(code, [0, 1])
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "out.partial").glob("checkpoint-*/complete")):
+        assert time.monotonic() < deadline
+        assert processes[0].poll() is None
+        time.sleep(0.01)
+    processes[killed].kill()
+    start = time.monotonic()
+    _, warned = outputs(processes)[1 - killed]
+    assert time.monotonic() - start < 60
+    assert processes[1 - killed].returncode == 2
+    assert f"process {1 - killed} of 2: another process ended or does not answer" in warned
+    assert "Run the same command again: it goes on from the last checkpoint." in warned
+    assert "Traceback" not in warned

@@ -19,7 +19,7 @@ from harness_kd.loss import LossSettings
 from harness_kd.rows import load_rows
 from harness_kd.soft_labels.cache import SoftLabelCache
 from harness_kd.train import capture_labels, prepare, train
-from harness_kd.trainer import Collator, EpochSampler
+from harness_kd.trainer import Collator, EpochSampler, ExampleDataset
 from rouge_score.rouge_scorer import RougeScorer
 from safetensors.torch import load_file
 from torch.nn import functional as F  # noqa: N812
@@ -237,6 +237,32 @@ def test_the_data_order_is_a_function_of_seed_and_epoch():
         for step in ([lengths[row] for row in first[at : at + 4]] for at in range(0, 32, 4))
     ]
     assert sum(spread) / len(spread) < 5  # random steps of 4 spread over 8 lengths on average
+
+
+def test_blank_rows_fill_the_last_step_of_several_processes_and_add_nothing(plan):
+    lengths = [row % 13 for row in range(45)]
+    alone, shared = (list(EpochSampler(lengths, seed=1, step_rows=8, multiple=n)) for n in (1, 8))
+    assert shared == [*alone, 45, 45, 45]
+    assert len(EpochSampler(lengths, seed=1, step_rows=8, multiple=8)) == 48
+
+    prepared = prepare(plan)
+    capture_labels(prepared)
+    cache = SoftLabelCache(prepared.labels_folder, prepared.manifest)
+    rows = ExampleDataset(prepared.data.examples)
+    blank = rows[len(rows)]
+    losses = []
+    for batch in ([rows[3], rows[5]], [rows[3], blank, rows[5], blank], [blank, blank]):
+        model = prepared.student.model()
+        attach_loss(model, LossSettings(kd_weight=0.5))
+        inputs = Collator(cache)(batch)
+        loss = model(**inputs, num_items_in_batch=7).loss
+        loss.backward()
+        losses.append((loss.item(), model.get_input_embeddings().weight.grad))
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-6)
+    torch.testing.assert_close(losses[0][1], losses[1][1])
+    assert losses[2][0] == 0
+    assert losses[2][1].abs().max() == 0
+    assert losses[0][1].abs().max() > 0
 
 
 @pytest.mark.slow

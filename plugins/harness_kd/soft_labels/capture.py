@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from harness.errors import HarnessError
 from harness_kd.data import Example
 from harness_kd.loss import rows_per_chunk
+from harness_kd.placement import input_device
 from harness_kd.soft_labels.cache import SoftLabelCache, writing
 from harness_kd.soft_labels.labels import SoftLabels, pack
 from harness_kd.soft_labels.manifest import Manifest
@@ -67,7 +68,7 @@ def capture(
     def start() -> Labeller:
         teacher = load_teacher()
         teacher.train(False)
-        device = next(teacher.parameters()).device
+        device = input_device(teacher)
         return lambda batch: label_batch(teacher, batch, manifest, device)
 
     return store_missing(start, examples, folder, manifest, rank=rank, world_size=world_size)

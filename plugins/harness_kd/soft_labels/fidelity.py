@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from harness.errors import HarnessError
 from harness_kd.data import Example
+from harness_kd.placement import input_device
 from harness_kd.soft_labels.capture import label_rows, length_buckets
 from harness_kd.soft_labels.labels import SoftLabels, pack
 from harness_kd.soft_labels.manifest import Manifest
@@ -197,7 +198,7 @@ def _logits(
 
 
 def _states(model: Any, batch: Sequence[Example]) -> tuple[Tensor, nn.Module]:
-    device = next(model.parameters()).device
+    device = input_device(model)
     inputs = {name: tensor.to(device) for name, tensor in padded(batch, decoder_start(model)).items()}
     return response_states(model, inputs), model.get_output_embeddings()
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from harness_kd.data import Example
+from harness_kd.placement import input_device
 from harness_kd.soft_labels.capture import label_batch
 from harness_kd.soft_labels.labels import SoftLabels
 from harness_kd.soft_labels.manifest import Manifest
@@ -28,4 +29,4 @@ class OnlineTeacher:
 
     def of(self, batch: Sequence[Example]) -> list[SoftLabels]:
         """The teacher's labels of a batch, by one forward pass."""
-        return label_batch(self._teacher, batch, self.manifest, next(self._teacher.parameters()).device)
+        return label_batch(self._teacher, batch, self.manifest, input_device(self._teacher))
