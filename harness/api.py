@@ -189,11 +189,11 @@ def eval_request(
 
 
 def option_problems(limit: int | None, batch_size: int | str) -> list[str]:
-    """What is wrong with how much is to be evaluated, each as a sentence."""
+    """What is wrong with how much is to be evaluated, each as a sentence that begins with the option."""
     problems = [f"limit {limit} leaves no document"] if limit is not None and limit < 1 else []
     size = str(batch_size)
     if not (size.isdigit() and int(size)) and not size.startswith("auto"):
-        problems.append(f"batch size {size} is neither a positive number nor auto")
+        problems.append(f"batch_size {size} is neither a positive number nor auto")
     return problems
 
 

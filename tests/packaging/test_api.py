@@ -110,7 +110,7 @@ def test_what_cannot_be_compared_is_said(evaluated: Mapping[str, harness.Evaluat
     ("options", "said"),
     [
         ({"tasks": "kd_nosuch"}, "no task is called 'kd_nosuch'"),
-        ({"limit": 0, "batch_size": "many"}, "limit 0 leaves no document\n.*batch size many is neither"),
+        ({"limit": 0, "batch_size": "many"}, "limit 0 leaves no document\n.*batch_size many is neither"),
         ({"model": "./no/such/model"}, "no model here"),
         ({"metadata": {"metrics": ["no_such_metric"]}}, "no_such_metric"),
     ],
