@@ -499,3 +499,15 @@ def test_other_long_commands_are_repeated_by_theirs(
     assert (tmp_path / written.replace("out", "again", 1)).read_bytes() == made
     first, second = (yaml.safe_load((tmp_path / f"{name}.run.yaml").read_text()) for name in ("out", "again"))
     assert second == first | {"output": "again"}
+
+
+def test_the_file_in_the_docs_is_accepted(root: Path, tmp_path: Path) -> None:
+    (example,) = re.findall(r"(?ms)^```yaml\n(.*?)^```", (root / "docs" / "api.md").read_text("utf-8"))
+    words = example.splitlines()[0].removeprefix("# harness ").split()
+    config = write(tmp_path, example)
+    call = read_call(
+        build_parser(command_groups()), [config if word == "run.yaml" else word for word in words]
+    )
+    given = vars(call.arguments)
+    assert (given["kd_ratio"], given["learning_rate"], given["bf16"]) == ((0.1, 1.0, 10.0), 1e-5, True)
+    assert given["seed"] == 3
