@@ -110,15 +110,15 @@ def _record(number: int, samples: list[SampleRecord], failed: int) -> Record:
     )
 
 
-def timed(*words: str) -> tuple[float, float]:
-    """Seconds and peak memory in GB (of the process and of its largest child) of a harness command."""
+def timed(*words: str) -> tuple[float, float, float]:
+    """Seconds, processor seconds and peak memory in GB (of the process) of a harness command."""
     code = "import sys; from harness.cli import main; sys.exit(main(sys.argv[1:]))"
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"harness {' '.join(words)} failed")
-    return time.perf_counter() - start, usage.ru_maxrss / 1e6
+    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e6
 
 
 def main() -> None:
@@ -128,7 +128,9 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=10_000)
     arguments = parser.parse_args()
     print(f"{os.cpu_count()} cores, {arguments.documents} documents")
-    print("| models | records, MB | first column | publish, s | verify, s | peak of one process, GB |")
+    print(
+        "| models | records, MB | first column | publish, s (processor) | verify, s (processor) | peak, GB |"
+    )
     print("|---:|---:|---|---:|---:|---:|")
     hard = np.random.default_rng(12345).random(arguments.documents)
     with tempfile.TemporaryDirectory() as folder:
@@ -145,11 +147,13 @@ def main() -> None:
             ):
                 spec = Path(folder) / f"board-{models}-{first}.json"
                 spec.write_text(json.dumps(_spec([first, *others], files, Path(folder))))
-                published, memory = timed("publish", str(spec))
-                verified, more = timed("verify", str(spec))
-                peak = max(memory, more)
+                (wrote, work, memory), (read, again, more) = (
+                    timed("publish", str(spec)),
+                    timed("verify", str(spec)),
+                )
                 print(
-                    f"| {models} | {size:.0f} | {first} | {published:.1f} | {verified:.1f} | {peak:.2f} |",
+                    f"| {models} | {size:.0f} | {first} | {wrote:.1f} ({work:.1f}) | {read:.1f} ({again:.1f}) | "
+                    f"{max(memory, more):.2f} |",
                     flush=True,
                 )
     print(f"making the records took up to {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")

@@ -3,7 +3,7 @@
 One step is collating the batch (for distillation with its soft labels read from the cache), forward, backward and AdamW. The
 model is a Llama with random weights, the labels are random top-K entries in a real cache. Contenders:
 
-    kd         distillation from the cache (forward KL, ghost tail), the fused loss of `harness_kd.loss`
+    kd         distillation from the cache (forward KL, ghost tail), the fused loss of `harness_kd.loss.fused`
     sft        finetuning with the same fused loss, no labels read
     sft trl    finetuning with TRL's chunked cross-entropy (`trl.kernels`, torch code on a CPU); left out without trl
     sft liger  finetuning with Liger-Kernel's fused linear cross-entropy; needs a GPU and liger-kernel
@@ -33,13 +33,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness_kd.data import Example
-from harness_kd.head import attach_loss
-from harness_kd.loss import LossSettings, kd_weight_of
+from harness_kd.data.examples import Example
+from harness_kd.loss.fused import LossSettings, kd_weight_of
+from harness_kd.loss.head import attach_loss
 from harness_kd.soft_labels.cache import SoftLabelCache, writing
 from harness_kd.soft_labels.labels import pack
 from harness_kd.soft_labels.manifest import Manifest
-from harness_kd.trainer import Collator
+from harness_kd.training.trainer import Collator
 from memory import PeakMemory
 from shapes import add_sizes, parse_sizes, random_llama, random_manifest
 

@@ -138,7 +138,7 @@ def do(run: Run, output: Path, rows: int, documents: int) -> None:
     """Train one student, let it summarise, and keep one 0 or 1 per document."""
     import torch
     from harness_kd.plan import TrainPlan
-    from harness_kd.train import train
+    from harness_kd.training.train import train
 
     from harness.newsworld.models import path
 

@@ -51,7 +51,7 @@ def do_seed(seed: int, output: Path, rows: int, documents: int) -> None:
     """Every way with one seed, in order: self-distillation needs the SFT student of its seed."""
     import torch
     from harness_kd.plan import TrainPlan
-    from harness_kd.train import train
+    from harness_kd.training.train import train
 
     from harness.newsworld.models import path
 
@@ -88,7 +88,7 @@ def do_seed(seed: int, output: Path, rows: int, documents: int) -> None:
 
 def sequences(data: str, output: Path) -> str:
     """The teacher's greedy responses to the prompts of the data, as data."""
-    from harness_kd.sequence import SequencePlan, generate, prepare
+    from harness_kd.studies.teacher_responses import SequencePlan, generate, prepare
 
     from harness.generation import Decoding
     from harness.newsworld.models import path

@@ -5,7 +5,7 @@ teacher's side in the form that the loss takes. Counted: everything from there, 
 weight, which are the same for all and stand in the first row.
 
     gradients            the two gradients alone
-    ours                 sparse labels (K = 64) with a ghost tail, fused with the head: `harness_kd.loss`
+    ours                 sparse labels (K = 64) with a ghost tail, fused with the head: `harness_kd.loss.fused`
     trl gkd              TRL's `GKDTrainer.generalized_jsd_loss`, forward KL of dense logits
     trl chunked          TRL's chunked divergence (its DistillationTrainer), forward KL, with the teacher's hidden states and head
     distillkit           DistillKit's sparse KL on dense student logits (--distillkit FOLDER: a checkout of arcee-ai/DistillKit)
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness_kd.loss import LossSettings, SparseTargets, linear_loss
+from harness_kd.loss.fused import LossSettings, SparseTargets, linear_loss
 from memory import PeakMemory
 from torch import Tensor
 

@@ -23,14 +23,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness_kd.data import Example
-from harness_kd.head import attach_loss
-from harness_kd.loss import LossSettings, kd_weight_of, rows_per_chunk
+from harness_kd.data.examples import Example
+from harness_kd.loss.fused import LossSettings, kd_weight_of, rows_per_chunk
+from harness_kd.loss.head import attach_loss
+from harness_kd.loss.states import padded, response_states
 from harness_kd.soft_labels.cache import SoftLabelCache, label_files, writing
 from harness_kd.soft_labels.capture import capture, length_buckets
 from harness_kd.soft_labels.labels import SoftLabels
-from harness_kd.states import padded, response_states
-from harness_kd.trainer import Collator
+from harness_kd.training.trainer import Collator
 from memory import PeakMemory
 from shapes import add_sizes, parse_sizes, random_llama, random_manifest
 

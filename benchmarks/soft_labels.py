@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from harness_kd.data import Example
+from harness_kd.data.examples import Example
 from harness_kd.soft_labels.cache import SoftLabelCache, label_files, writing
 from harness_kd.soft_labels.capture import label_rows
 from harness_kd.soft_labels.labels import SoftLabels, pack

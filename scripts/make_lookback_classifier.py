@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from harness_kd.quickstart import Quickstart
-from harness_kd.train import train
+from harness_kd.studies.quickstart import Quickstart
+from harness_kd.training.train import train
 
 from harness.lookback.classifier import CLASSIFIERS
 from harness.lookback.fit import Example, evaluate, fit, read_examples

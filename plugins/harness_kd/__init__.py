@@ -6,8 +6,6 @@ The plugin of the ``harness`` command that brings ``quickstart``, ``train-kd`` a
 loaded at their first use.
 """
 
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 __all__ = ["TrainPlan", "train"]
@@ -25,12 +23,3 @@ else:
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})
-
-    class _Package(ModuleType):
-        """Importing the module `harness_kd.train` must not put it in the place of the function of that name."""
-
-        def __setattr__(self, name: str, value: object) -> None:
-            if name != "train":
-                super().__setattr__(name, value)
-
-    sys.modules[__name__].__class__ = _Package

@@ -44,7 +44,7 @@ def train(plan: TrainPlan | None = None, /, **options: Any) -> Path:
         HarnessError: For unknown or missing fields, bad values, bad data, models that do not fit together, or an output folder
             that holds another run.
     """
-    from harness_kd.train import train as run
+    from harness_kd.training.train import train as run
 
     if plan is not None and options:
         raise HarnessError(

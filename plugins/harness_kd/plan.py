@@ -46,7 +46,7 @@ class TrainPlan:
     student: str
     """Model folder or hub name; what is trained."""
     data: str
-    """JSON Lines file, or a named data set with options (see `harness_kd.named_data`)."""
+    """JSON Lines file, or a named data set with options (see `harness_kd.data.named`)."""
     output: str
     """Folder of the trained model; it appears when the run is finished. ``OUTPUT.partial`` holds a running
     one."""

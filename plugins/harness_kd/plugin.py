@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from harness.plugins import Command
-from harness_kd.quickstart_command import QUICKSTART
-from harness_kd.soft_label_commands import SOFT_LABELS
-from harness_kd.train_command import TRAIN_KD
+from harness_kd.commands.quickstart import QUICKSTART
+from harness_kd.commands.soft_labels import SOFT_LABELS
+from harness_kd.commands.train_kd import TRAIN_KD
 
 
 class DistillationPlugin:

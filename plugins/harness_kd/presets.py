@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.errors import HarnessError
-from harness_kd.named_data import dev_split
+from harness_kd.data.named import dev_split
 from harness_kd.plan import TrainPlan
 
 PRESETS: dict[str, dict[str, Any]] = {

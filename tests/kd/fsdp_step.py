@@ -5,8 +5,8 @@ import sys
 
 import torch
 import torch.distributed as dist
-from harness_kd.head import attach_loss
-from harness_kd.loss import LossSettings
+from harness_kd.loss.fused import LossSettings
+from harness_kd.loss.head import attach_loss
 from safetensors.torch import save_file
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard

@@ -5,9 +5,9 @@ import os
 import sys
 from pathlib import Path
 
-from harness_kd import fit
 from harness_kd.plan import TrainPlan
-from harness_kd.train import train
+from harness_kd.training import fit
+from harness_kd.training.train import train
 
 
 def shard_on_processors() -> None:

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from harness_kd.divergences import DIVERGENCES
-from harness_kd.loss import LossSettings, SparseTargets, linear_loss
-from harness_kd.sequence import SequencePlan, generate
-from harness_kd.sequence import prepare as prepare_sequences
+from harness_kd.loss.divergences import DIVERGENCES
+from harness_kd.loss.fused import LossSettings, SparseTargets, linear_loss
 from harness_kd.soft_labels.cache import SoftLabelCache
-from harness_kd.train import capture_labels, prepare, train
+from harness_kd.studies.teacher_responses import SequencePlan, generate
+from harness_kd.studies.teacher_responses import prepare as prepare_sequences
+from harness_kd.training.train import capture_labels, prepare, train
 from safetensors.torch import load_file
 
 from harness.generation import Decoding

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from harness_kd.checkpoints import MARKER, best_checkpoint, faults, rotate, seal, usable_checkpoint
-from harness_kd.contents import changes, contents
-from harness_kd.fit import checkpoint_steps
-from harness_kd.train import prepare, train
-from harness_kd.trainer import DistillationTrainer
+from harness_kd.training.checkpoints import MARKER, best_checkpoint, faults, rotate, seal, usable_checkpoint
+from harness_kd.training.contents import changes, contents
+from harness_kd.training.fit import checkpoint_steps
+from harness_kd.training.train import prepare, train
+from harness_kd.training.trainer import DistillationTrainer
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 

@@ -171,7 +171,7 @@ def test_a_capture_says_what_it_will_take(harness, teacher, data_file, tmp_path,
 def test_a_plan_for_a_model_that_does_not_fit_is_printed_all_the_same(
     harness, options, teacher, data_file, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("harness_kd.estimate.free_memory", lambda: 5000)
+    monkeypatch.setattr("harness_kd.training.dry_run.free_memory", lambda: 5000)
     assert harness("train-kd", *options, "--dry-run") == 0
     shown = capsys.readouterr().out
     assert "time           not measured: training needs over" in shown

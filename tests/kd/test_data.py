@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness_kd.data import Example, tokenize_rows
-from harness_kd.rows import load_rows, wording_of
+from harness_kd.data.examples import Example, tokenize_rows
+from harness_kd.data.rows import load_rows, wording_of
 
 from harness.errors import HarnessError
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from harness_kd.train import train
+from harness_kd.training.train import train
 from safetensors.torch import load_file
 
 SCRIPT = Path(__file__).with_name("launched.py")

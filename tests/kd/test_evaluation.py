@@ -6,8 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from harness_kd.data import prompt_ids
-from harness_kd.evaluation import (
+from harness_kd.data.examples import prompt_ids
+from harness_kd.data.rows import load_rows
+from harness_kd.plan import TrainPlan
+from harness_kd.studies.board import publish_study
+from harness_kd.studies.evaluation import (
     Evaluation,
     Subject,
     chat_variants,
@@ -16,10 +19,7 @@ from harness_kd.evaluation import (
     planned_documents,
     request_of,
 )
-from harness_kd.plan import TrainPlan
-from harness_kd.rows import load_rows
-from harness_kd.study import teacher_subject
-from harness_kd.study_board import publish_study
+from harness_kd.studies.then_eval import teacher_subject
 
 from harness.board import verify
 from harness.cli import main

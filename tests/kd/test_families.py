@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from harness_kd.data import tokenize_rows
-from harness_kd.head import attach_loss
-from harness_kd.loss import LossSettings
-from harness_kd.packing import bins_of, packed, require_packable
+from harness_kd.data.examples import tokenize_rows
+from harness_kd.data.rows import load_rows
+from harness_kd.loss.fused import LossSettings
+from harness_kd.loss.head import attach_loss
+from harness_kd.loss.packing import bins_of, packed, require_packable
+from harness_kd.loss.states import padded
 from harness_kd.plan import TrainPlan
-from harness_kd.rows import load_rows
-from harness_kd.states import padded
-from harness_kd.train import prepare, train
+from harness_kd.training.train import prepare, train
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (

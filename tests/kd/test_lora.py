@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from harness_kd.fit import build_student, loss_settings
-from harness_kd.states import padded
-from harness_kd.train import prepare, train
+from harness_kd.loss.states import padded
+from harness_kd.training.fit import build_student, loss_settings
+from harness_kd.training.train import prepare, train
 from peft import AutoPeftModelForCausalLM
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM

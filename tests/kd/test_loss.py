@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from harness_kd.divergences import DIVERGENCES
-from harness_kd.loss import LossSettings, SparseTargets, kd_weight_of, linear_loss
+from harness_kd.loss.divergences import DIVERGENCES
+from harness_kd.loss.fused import LossSettings, SparseTargets, kd_weight_of, linear_loss
 from torch.nn import functional as F  # noqa: N812
 
 N, D, V, K = 37, 16, 300, 8

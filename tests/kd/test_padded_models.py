@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from harness_kd.head import attach_loss
-from harness_kd.loss import LossSettings
+from harness_kd.loss.fused import LossSettings
+from harness_kd.loss.head import attach_loss
+from harness_kd.loss.states import decoder_start, padded
 from harness_kd.plan import TrainPlan
-from harness_kd.sequence import SequencePlan, generate
-from harness_kd.sequence import prepare as prepare_sequences
 from harness_kd.soft_labels.cache import SoftLabelCache
 from harness_kd.soft_labels.fidelity import measure
 from harness_kd.soft_labels.online import OnlineTeacher
-from harness_kd.states import decoder_start, padded
-from harness_kd.train import capture_labels, prepare, train
-from harness_kd.trainer import Collator
+from harness_kd.studies.teacher_responses import SequencePlan, generate
+from harness_kd.studies.teacher_responses import prepare as prepare_sequences
+from harness_kd.training.train import capture_labels, prepare, train
+from harness_kd.training.trainer import Collator
 from torch.nn import functional as F  # noqa: N812
 from transformers import (
     AutoConfig,

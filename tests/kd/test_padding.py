@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from harness_kd.divergences import DIVERGENCES
-from harness_kd.loss import LossSettings, SparseTargets, kd_weight_of, linear_loss
-from harness_kd.uld import ULD
+from harness_kd.loss.divergences import DIVERGENCES
+from harness_kd.loss.fused import LossSettings, SparseTargets, kd_weight_of, linear_loss
+from harness_kd.loss.uld import ULD
 from torch.nn import functional as F  # noqa: N812
 
 N, D, V, PADDING, K = 29, 12, 50, 7, 6

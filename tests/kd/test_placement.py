@@ -9,12 +9,12 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from harness_kd.data import tokenize_rows
+from harness_kd.data.examples import tokenize_rows
+from harness_kd.data.rows import load_rows
 from harness_kd.placement import FreeMemory, input_device, place, require_own, weight_bytes
-from harness_kd.rows import load_rows
 from harness_kd.soft_labels.capture import label_batch
 from harness_kd.soft_labels.manifest import Manifest
-from harness_kd.train import train
+from harness_kd.training.train import train
 from safetensors.torch import load_file
 from transformers import MT5Config, MT5ForConditionalGeneration
 
@@ -146,7 +146,7 @@ SMALL = """
 import json, sys
 from harness_kd.placement import FreeMemory
 from harness_kd.plan import TrainPlan
-from harness_kd.train import train
+from harness_kd.training.train import train
 FreeMemory.measured = classmethod(lambda cls: cls(processor=8000))
 train(TrainPlan(**json.load(open(sys.argv[1]))))
 """

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from harness_kd.precision import cast, state_dtype, stored_dtype
-from harness_kd.study import sft_twin
-from harness_kd.train import train
+from harness_kd.studies.then_eval import sft_twin
+from harness_kd.training.precision import cast, state_dtype, stored_dtype
+from harness_kd.training.train import train
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from harness_kd.quickstart import Quickstart, describe, run
+from harness_kd.studies.quickstart import Quickstart, describe, run
 
 from harness.board import publish, verify
 from harness.cli import main

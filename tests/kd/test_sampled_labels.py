@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from harness_kd.loss import LossSettings, SparseTargets, linear_loss
+from harness_kd.loss.fused import LossSettings, SparseTargets, linear_loss
 from harness_kd.plan import TrainPlan
 from harness_kd.soft_labels.cache import SoftLabelCache
 from harness_kd.soft_labels.capture import capture, label_rows

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from harness_kd.data import Example, tokenize_rows
+from harness_kd.data.examples import Example, tokenize_rows
+from harness_kd.data.rows import load_rows
 from harness_kd.models import vocabulary_hash, vocabulary_size
-from harness_kd.rows import load_rows
 from harness_kd.soft_labels.cache import SoftLabelCache, label_files, verify, writing
 from harness_kd.soft_labels.capture import capture, label_rows, missing_examples
 from harness_kd.soft_labels.labels import pack

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from harness_kd.commands.train_kd import TRAIN_KD, plan_of
 from harness_kd.plan import TrainPlan
 from harness_kd.presets import differences
-from harness_kd.study import SELF, runs, sft_twin
-from harness_kd.study_board import columns_of, comparable
-from harness_kd.train import train
-from harness_kd.train_command import TRAIN_KD, plan_of
+from harness_kd.studies.board import columns_of, comparable
+from harness_kd.studies.then_eval import SELF, runs, sft_twin
+from harness_kd.training.train import train
 from safetensors.torch import load_file
 
 from harness.board import verify
@@ -198,7 +198,7 @@ def test_a_high_ratio_tends_to_pure_distillation(plan, tmp_path):
 
 
 def test_an_interrupted_pure_distillation_goes_on(plan, tmp_path, monkeypatch):
-    from harness_kd.trainer import DistillationTrainer
+    from harness_kd.training.trainer import DistillationTrainer
 
     whole = load_file(train(replace(plan, kd_ratio=math.inf)) / "model.safetensors")
     step = DistillationTrainer.training_step

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from harness_kd.data import tokenize_rows
-from harness_kd.head import attach_loss
-from harness_kd.loss import LossSettings
-from harness_kd.rows import load_rows
+from harness_kd.data.examples import tokenize_rows
+from harness_kd.data.rows import load_rows
+from harness_kd.loss.fused import LossSettings
+from harness_kd.loss.head import attach_loss
 from harness_kd.soft_labels.cache import SoftLabelCache
-from harness_kd.train import capture_labels, prepare, train
-from harness_kd.trainer import Collator, EpochSampler, ExampleDataset
+from harness_kd.training.train import capture_labels, prepare, train
+from harness_kd.training.trainer import Collator, EpochSampler, ExampleDataset
 from rouge_score.rouge_scorer import RougeScorer
 from safetensors.torch import load_file
 from torch.nn import functional as F  # noqa: N812
@@ -41,7 +41,7 @@ def assert_same(one, other, **tolerance):
 
 
 def run_in_process(plan, *launcher, **environment):
-    code = f"from harness_kd.plan import TrainPlan; from harness_kd.train import train; train(TrainPlan(**{asdict(plan)!r}))"
+    code = f"import harness_kd; harness_kd.train(harness_kd.TrainPlan(**{asdict(plan)!r}))"
     script = Path(plan.output).parent / "go.py"
     script.write_text(code)
     return subprocess.Popen(

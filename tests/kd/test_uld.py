@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from harness_kd.loss import LossSettings, SparseTargets, kd_weight_of, linear_loss
+from harness_kd.loss.fused import LossSettings, SparseTargets, kd_weight_of, linear_loss
+from harness_kd.loss.uld import ULD
 from harness_kd.soft_labels.labels import pack
 from harness_kd.soft_labels.ranked import ranked
-from harness_kd.uld import ULD
 from safetensors.torch import load_file
 from torch.nn import functional as F  # noqa: N812
 

@@ -26,8 +26,8 @@ AFTER_IMPORT = """
 import sys, harness, harness_kd
 assert {"evaluate", "compare"} <= set(dir(harness)) and {"train", "TrainPlan"} <= set(dir(harness_kd))
 print([name for name in ("torch", "transformers", "lm_eval", "numpy", "scipy", "yaml") if name in sys.modules])
-from harness_kd.train import prepare
-import harness_kd.train
+from harness_kd.training.train import prepare
+import harness_kd.training.train
 print(harness_kd.train.__name__, callable(harness_kd.train), harness.evaluate.__name__, harness.compare.__name__)
 """
 

@@ -13,6 +13,9 @@ ORDER = (
     "errors files quiet paths plugins sentences stats newsworld models data generation lookback judges metrics records "
     "lmeval board api cli __main__"
 ).split()
+PLUGIN_ORDER = (
+    "processes models plan placement data presets loss soft_labels training studies commands api plugin"
+).split()
 WRITERS = {"write_text", "write_bytes"}
 
 
@@ -85,6 +88,10 @@ def wrong_way(folder: Path, root: Path, order: list[str]) -> list[str]:
 
 def test_parts_import_downwards_only(root: Path) -> None:
     assert wrong_way(root / "harness", root, ORDER) == []
+
+
+def test_the_plugin_reads_downwards(root: Path) -> None:
+    assert wrong_way(root / "plugins" / "harness_kd", root / "plugins", PLUGIN_ORDER) == []
 
 
 def circles(edges: dict[str, set[str]]) -> list[list[str]]:

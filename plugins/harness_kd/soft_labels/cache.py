@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from harness.errors import HarnessError
 from harness.files import atomic_writer, exclusive_lock, sha256_bytes, sha256_file
-from harness_kd.data import Example
+from harness_kd.data.examples import Example
 from harness_kd.soft_labels.labels import RANGE, SoftLabels
 from harness_kd.soft_labels.manifest import Manifest
 

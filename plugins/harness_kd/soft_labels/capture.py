@@ -18,13 +18,13 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from harness.errors import HarnessError
-from harness_kd.data import Example
-from harness_kd.loss import rows_per_chunk
+from harness_kd.data.examples import Example
+from harness_kd.loss.fused import rows_per_chunk
+from harness_kd.loss.states import decoder_start, padded, response_states
 from harness_kd.placement import input_device
 from harness_kd.soft_labels.cache import SoftLabelCache, writing
 from harness_kd.soft_labels.labels import SoftLabels, pack
 from harness_kd.soft_labels.manifest import Manifest
-from harness_kd.states import decoder_start, padded, response_states
 
 _DRAW_ROWS = 64
 _BUFFER_ELEMENTS = 1 << 18

@@ -22,12 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from harness.errors import HarnessError
-from harness_kd.data import Example
+from harness_kd.data.examples import Example
+from harness_kd.loss.states import decoder_start, padded, response_states
 from harness_kd.placement import input_device
 from harness_kd.soft_labels.capture import label_rows, length_buckets
 from harness_kd.soft_labels.labels import SoftLabels, pack
 from harness_kd.soft_labels.manifest import Manifest
-from harness_kd.states import decoder_start, padded, response_states
 
 BIAS_BOUND = 0.03
 """Gradient bias at T = 1 below which a K is recommended."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from harness_kd.data import Example
+from harness_kd.data.examples import Example
 from harness_kd.placement import input_device
 from harness_kd.soft_labels.capture import label_batch
 from harness_kd.soft_labels.labels import SoftLabels

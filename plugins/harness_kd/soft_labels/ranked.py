@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from harness_kd.data import Example
+from harness_kd.data.examples import Example
 from harness_kd.soft_labels.cache import SoftLabelCache
 from harness_kd.soft_labels.labels import RANGE, SoftLabels
 

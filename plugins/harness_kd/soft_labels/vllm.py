@@ -18,7 +18,7 @@ import numpy as np
 
 from harness.errors import HarnessError
 from harness.models.source import ModelSource
-from harness_kd.data import Example
+from harness_kd.data.examples import Example
 from harness_kd.soft_labels.capture import Labeller, store_missing
 from harness_kd.soft_labels.labels import SoftLabels, pack
 from harness_kd.soft_labels.manifest import Manifest

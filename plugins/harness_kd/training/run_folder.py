@@ -10,8 +10,8 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.files import exclusive_lock, write_atomic
-from harness_kd.contents import Contents, changes, contents
 from harness_kd.processes import agreed, rank
+from harness_kd.training.contents import Contents, changes, contents
 
 RUN_FILE = "run.json"
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.files import canonical_json, write_atomic
-from harness_kd.contents import changes, contents
+from harness_kd.training.contents import changes, contents
 
 MARKER = "complete"
 _KEPT = 2

@@ -57,7 +57,7 @@ def dev_split(data: str) -> str | None:
 
 
 def named_rows(data: str) -> list[dict[str, Any]]:
-    """The rows of a named data set, in the layouts of `harness_kd.rows`.
+    """The rows of a named data set, in the layouts of `harness_kd.data.rows`.
 
     Raises:
         HarnessError: For options that it does not know, or data that cannot be had.

@@ -9,7 +9,7 @@ S of K tokens with tail mass t = 1 - sum p, all at temperature T:
     d/dz_j = (1 - a) (softmax(z)_j - [j = y])
              + a T ([j in S] g_j + [j not in S] g_tail q_j / q_tail - q_j sum g)
 
-where g is the divergence's slope with respect to log q (`harness_kd.divergences`). For the forward KL g =
+where g is the divergence's slope with respect to log q (`harness_kd.loss.divergences`). For the forward KL g =
 -(p, t), and the last bracket is q_j - p_j on S and q_j (1 - t / q_tail) off it. Losses are summed over tokens
 and divided by ``num_items``.
 
@@ -39,7 +39,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from harness_kd.logit_gradient import loss_and_gradient
+from harness_kd.loss.logit_gradient import loss_and_gradient
 
 IGNORE_INDEX = -100
 CHUNK_ELEMENTS = 1 << 26
@@ -57,7 +57,7 @@ class LossSettings:
     """T > 0. The divergence is scaled by T^2, so its gradient keeps its size (Hinton et al. 2015, section
     2)."""
     divergence: str = "forward-kl"
-    """A key of `harness_kd.divergences.DIVERGENCES`, or `harness_kd.uld.ULD`."""
+    """A key of `harness_kd.loss.divergences.DIVERGENCES`, or `harness_kd.loss.uld.ULD`."""
     label_smoothing: float = 0.0
     """e in [0, 1): the hard label becomes (1 - e) onehot + e / V (Szegedy et al. 2016, arXiv 1512.00567,
     section 7), V the tokens."""

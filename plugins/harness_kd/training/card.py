@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from harness import __version__
-from harness_kd.data import TokenizedData
-from harness_kd.loss import kd_weight_of
+from harness_kd.data.examples import TokenizedData
+from harness_kd.loss.fused import kd_weight_of
 from harness_kd.plan import TrainPlan
 
 HEADER = "---\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n"

@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
-from harness_kd.checkpoints import usable_checkpoint
-from harness_kd.lora import add_adapter, merged
 from harness_kd.models import vocabulary_size
 from harness_kd.plan import TrainPlan
 from harness_kd.processes import agreed, world_size
-from harness_kd.sharding import release
+from harness_kd.training.checkpoints import usable_checkpoint
+from harness_kd.training.lora import add_adapter, merged
+from harness_kd.training.sharding import release
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
-    from harness_kd.loss import LossSettings
+    from harness_kd.loss.fused import LossSettings
     from harness_kd.soft_labels.online import LabelSource
-    from harness_kd.train import Prepared
-    from harness_kd.trainer import DistillationTrainer
+    from harness_kd.training.train import Prepared
+    from harness_kd.training.trainer import DistillationTrainer
 
 
 def fit(prepared: Prepared, labels: LabelSource | None, folder: Path) -> dict[str, Any]:
@@ -35,11 +35,11 @@ def fit(prepared: Prepared, labels: LabelSource | None, folder: Path) -> dict[st
     """
     from transformers import ProgressCallback, set_seed
 
-    from harness_kd.callbacks import BestInPlace, StepProgress
-    from harness_kd.packing import pack_width
-    from harness_kd.selection import scorer
-    from harness_kd.states import decoder_start
-    from harness_kd.trainer import Collator, DistillationTrainer, ExampleDataset
+    from harness_kd.loss.packing import pack_width
+    from harness_kd.loss.states import decoder_start
+    from harness_kd.training.callbacks import BestInPlace, StepProgress
+    from harness_kd.training.dev_scores import scorer
+    from harness_kd.training.trainer import Collator, DistillationTrainer, ExampleDataset
 
     plan = prepared.plan
     set_seed(plan.seed)
@@ -101,8 +101,8 @@ def build_student(prepared: Prepared, settings: LossSettings) -> Any:
     Raises:
         HarnessError: If it cannot be trained as planned.
     """
-    from harness_kd.head import attach_loss
-    from harness_kd.packing import require_packable
+    from harness_kd.loss.head import attach_loss
+    from harness_kd.loss.packing import require_packable
 
     plan = prepared.plan
     # what trains stays in float32: bfloat16 would round the small updates of finetuning away
@@ -126,8 +126,8 @@ def _dev_scores(plan: TrainPlan, history: list[dict[str, float]]) -> list[dict[s
 
 
 def loss_settings(prepared: Prepared) -> LossSettings:
-    """The `harness_kd.loss.LossSettings` of a plan."""
-    from harness_kd.loss import LossSettings, kd_weight_of
+    """The `harness_kd.loss.fused.LossSettings` of a plan."""
+    from harness_kd.loss.fused import LossSettings, kd_weight_of
 
     plan = prepared.plan
     return LossSettings(
@@ -148,7 +148,7 @@ def _arguments(prepared: Prepared, folder: Path) -> TrainingArguments:
     import torch
     from transformers import TrainingArguments
 
-    from harness_kd.selection import METRICS
+    from harness_kd.training.dev_scores import METRICS
 
     plan = prepared.plan
     key, higher = METRICS.get(plan.select, (None, None))

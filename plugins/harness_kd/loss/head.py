@@ -1,7 +1,7 @@
 """The fused loss inside a model's own forward pass.
 
 `attach_loss` changes what ``model(..., labels=...)`` computes and nothing else: the loss comes from
-`harness_kd.loss` on the last hidden states, so logits are never built. It stays inside ``forward`` because
+`harness_kd.loss.fused` on the last hidden states, so logits are never built. It stays inside ``forward`` because
 wrappers hook there: calling the body past a DistributedDataParallel wrapper silently skips the gradient
 all-reduce, and past FSDP it sees unsharded nothing. Called without labels, as in generation or evaluation,
 the model is as it was.
@@ -19,8 +19,8 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from harness.errors import HarnessError
-from harness_kd.loss import LossSettings, SparseTargets, linear_loss
-from harness_kd.states import head_inputs, target_rows
+from harness_kd.loss.fused import LossSettings, SparseTargets, linear_loss
+from harness_kd.loss.states import head_inputs, target_rows
 
 
 @dataclass

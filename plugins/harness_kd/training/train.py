@@ -15,18 +15,18 @@ from harness.errors import HarnessError
 from harness.files import replace_dir, write_atomic
 from harness.models.device import DTYPES
 from harness.models.source import ModelSource
-from harness_kd.card import model_card
-from harness_kd.data import TokenizedData, template_hash, tokenize_rows
-from harness_kd.estimate import label_bytes
-from harness_kd.fit import fit, require_optimizer, require_reporters
+from harness_kd.data.examples import TokenizedData, template_hash, tokenize_rows
+from harness_kd.data.rows import TextRow, load_rows
 from harness_kd.models import require_same_vocabulary, vocabulary_hash, vocabulary_size
 from harness_kd.placement import FreeMemory, free_device, place, require_own, weight_bytes
 from harness_kd.plan import TrainPlan
-from harness_kd.precision import stored_dtype
 from harness_kd.processes import agreed, meet, peers_may_vanish, rank, together, world_size
-from harness_kd.rows import TextRow, load_rows
-from harness_kd.runs import RUN_FILE, is_finished, model_contents, open_run, partial_folder
 from harness_kd.soft_labels.manifest import FILE_NAME, Manifest
+from harness_kd.training.card import model_card
+from harness_kd.training.dry_run import label_bytes
+from harness_kd.training.fit import fit, require_optimizer, require_reporters
+from harness_kd.training.precision import stored_dtype
+from harness_kd.training.run_folder import RUN_FILE, is_finished, model_contents, open_run, partial_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -19,15 +19,15 @@ from torch.utils.data import Dataset, Sampler
 from transformers import Trainer
 
 from harness.errors import HarnessError
-from harness_kd.callbacks import EpochOrder
-from harness_kd.checkpoints import faults, rotate, seal
-from harness_kd.data import Example
-from harness_kd.packing import bins_of, packed
-from harness_kd.precision import cast, state_dtype
+from harness_kd.data.examples import Example
+from harness_kd.loss.packing import bins_of, packed
+from harness_kd.loss.states import padded
 from harness_kd.processes import agreed
-from harness_kd.sharding import master_weights
 from harness_kd.soft_labels.online import LabelSource
-from harness_kd.states import padded
+from harness_kd.training.callbacks import EpochOrder
+from harness_kd.training.checkpoints import faults, rotate, seal
+from harness_kd.training.precision import cast, state_dtype
+from harness_kd.training.sharding import master_weights
 
 _FULL = 1 << 20
 """Free bytes at which a disk counts as full."""
@@ -63,8 +63,8 @@ class Collator:
         """Prepare for one model.
 
         Args:
-            start: Its `harness_kd.states.decoder_start`.
-            width: Tokens of a packed row (`harness_kd.packing`); 0 for one example per row.
+            start: Its `harness_kd.loss.states.decoder_start`.
+            width: Tokens of a packed row (`harness_kd.loss.packing`); 0 for one example per row.
         """
         self._labels, self._temperature = labels, temperature
         self._start, self._width = start, width
@@ -152,10 +152,10 @@ class EpochSampler(Sampler[int]):
 
 
 class DistillationTrainer(Trainer):
-    """Trains a model that `harness_kd.head.attach_loss` prepared."""
+    """Trains a model that `harness_kd.loss.head.attach_loss` prepared."""
 
     score_dev: Callable[[DistillationTrainer], dict[str, float]] | None = None
-    """Scores the model on dev data; see `harness_kd.selection`."""
+    """Scores the model on dev data; see `harness_kd.training.dev_scores`."""
     save_dtype: str | None = None
     """Precision that the finished model is saved in; None: that of its training, which a checkpoint needs."""
     finished = False

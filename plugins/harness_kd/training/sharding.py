@@ -11,7 +11,7 @@ from harness_kd.processes import rank
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness_kd.trainer import DistillationTrainer
+    from harness_kd.training.trainer import DistillationTrainer
 
 
 def master_weights(engine: Any, state: Mapping[str, Tensor] | None) -> dict[str, Tensor]:

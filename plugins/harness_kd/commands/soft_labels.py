@@ -11,7 +11,7 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.plugins import Command, add_run_file, names
 from harness.quiet import hide_loading_bars
-from harness_kd.options import DEFAULTS, add_data_options, add_option
+from harness_kd.commands.options import DEFAULTS, add_data_options, add_option
 from harness_kd.plan import TrainPlan
 
 _DRY_RUN = "check everything, print the plan, write nothing"
@@ -116,8 +116,8 @@ def _plan_of(arguments: Namespace, output: str) -> TrainPlan:
 
 
 def _capture(arguments: Namespace) -> int:
-    from harness_kd.estimate import describe_capture, duration
-    from harness_kd.train import capture_labels, prepare
+    from harness_kd.training.dry_run import describe_capture, duration
+    from harness_kd.training.train import capture_labels, prepare
 
     prepared = prepare(_plan_of(arguments, arguments.output))
     hide_loading_bars()
@@ -135,7 +135,7 @@ def _fidelity(arguments: Namespace) -> int:
     from harness.models.source import ModelSource
     from harness_kd.placement import place
     from harness_kd.soft_labels.fidelity import figure, measure, recommend, table
-    from harness_kd.train import prepare
+    from harness_kd.training.train import prepare
 
     if arguments.output is not None and arguments.output.suffix != ".md":
         raise HarnessError(
@@ -175,7 +175,7 @@ def _fidelity(arguments: Namespace) -> int:
 
 def _generate(arguments: Namespace) -> int:
     from harness.generation import Decoding
-    from harness_kd.sequence import SequencePlan, generate, prepare
+    from harness_kd.studies.teacher_responses import SequencePlan, generate, prepare
 
     decoding = Decoding(
         max_new_tokens=arguments.max_new_tokens,

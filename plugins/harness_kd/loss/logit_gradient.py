@@ -1,4 +1,4 @@
-"""One chunk of logits turned into its loss and, in place, into the gradient: the kernel of `harness_kd.loss`.
+"""One chunk of logits turned into its loss and, in place, into the gradient: the kernel of `harness_kd.loss.fused`.
 
 Shapes: C rows of the chunk, V rows of the head, of which the first are tokens and the rest padding, K kept teacher entries.
 """
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from harness_kd.divergences import DIVERGENCES, LOG_FLOOR
-from harness_kd.uld import ULD, uld_gradient
+from harness_kd.loss.divergences import DIVERGENCES, LOG_FLOOR
+from harness_kd.loss.uld import ULD, uld_gradient
 
 if TYPE_CHECKING:
-    from harness_kd.loss import LossSettings, SparseTargets
+    from harness_kd.loss.fused import LossSettings, SparseTargets
 
 _STEEPEST = 1e36
 """Bound on slopes per unit of the student's tail, so that no factor of a tail below float32's range overflows."""

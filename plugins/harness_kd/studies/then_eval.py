@@ -13,11 +13,11 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.models.source import ModelSource
-from harness_kd.evaluation import Evaluation, Subject, evaluate_model, planned_documents, request_of
 from harness_kd.models import vocabulary_hash
 from harness_kd.plan import TrainPlan
 from harness_kd.processes import agreed, alone, meet, rank, world_size
-from harness_kd.study_board import comparable, publish_study
+from harness_kd.studies.board import comparable, publish_study
+from harness_kd.studies.evaluation import Evaluation, Subject, evaluate_model, planned_documents, request_of
 
 SELF = "self"
 """As a teacher: the student's own finetuned twin (self-distillation)."""
@@ -88,8 +88,8 @@ def describe_study(plan: TrainPlan, ratios: Sequence[float], evaluation: Evaluat
     Raises:
         HarnessError: For bad input of any part, the evaluation's data among them.
     """
-    from harness_kd.estimate import describe
-    from harness_kd.train import prepare
+    from harness_kd.training.dry_run import describe
+    from harness_kd.training.train import prepare
 
     planned = runs(plan, ratios, compared=evaluation is not None)
     documents = None if evaluation is None else planned_documents(evaluation)
@@ -123,7 +123,7 @@ def train_all(
     plan: TrainPlan, ratios: Sequence[float], say: Callable[[str], None] = print, *, compared: bool = False
 ) -> dict[str, Path]:
     """Train what `runs` says; return the folders by label."""
-    from harness_kd.train import train
+    from harness_kd.training.train import train
 
     folders = {}
     for label, run in runs(plan, ratios, compared=compared).items():
@@ -145,7 +145,7 @@ def then_eval(
     Raises:
         HarnessError: For bad input; what is finished stays and is not done again.
     """
-    from harness_kd.train import prepare
+    from harness_kd.training.train import prepare
 
     meet(plan.peer_timeout)
     say = say if rank() == 0 else _silent

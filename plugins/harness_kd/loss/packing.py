@@ -18,9 +18,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from harness.errors import HarnessError
-from harness_kd.data import Example
-from harness_kd.loss import IGNORE_INDEX
-from harness_kd.states import padded, response_states
+from harness_kd.data.examples import Example
+from harness_kd.loss.fused import IGNORE_INDEX
+from harness_kd.loss.states import padded, response_states
 
 
 def bins_of(batch: Sequence[Example], width: int) -> list[list[Example]]:

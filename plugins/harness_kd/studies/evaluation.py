@@ -17,9 +17,9 @@ from harness.errors import HarnessError
 from harness.files import canonical_json, replace_dir, sha256_bytes, sha256_file
 from harness.metrics.lookback import SHIPPED
 from harness.models.identity import model_identity
-from harness_kd.data import DATE
-from harness_kd.named_data import is_named
-from harness_kd.rows import wording_of
+from harness_kd.data.examples import DATE
+from harness_kd.data.named import is_named
+from harness_kd.data.rows import wording_of
 
 if TYPE_CHECKING:
     from harness.lmeval.run import EvalRequest

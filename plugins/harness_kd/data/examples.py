@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from harness.errors import HarnessError
 from harness.files import canonical_json
+from harness_kd.data.rows import TextRow
 from harness_kd.plan import OVERLONG
-from harness_kd.rows import TextRow
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -11,10 +11,10 @@ from harness.errors import HarnessError
 from harness.files import canonical_json, write_atomic, write_jsonl
 from harness.generation import Decoding, Response, forget, plain, respond
 from harness.models.source import ModelSource
-from harness_kd.data import prompt_ids
+from harness_kd.data.examples import prompt_ids
+from harness_kd.data.rows import TextRow, load_rows
 from harness_kd.models import vocabulary_size
 from harness_kd.placement import place
-from harness_kd.rows import TextRow, load_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class SequencePlan:
 
     teacher: str
     data: str
-    """As `harness_kd.rows` reads it; the references are not looked at."""
+    """As `harness_kd.data.rows` reads it; the references are not looked at."""
     output: Path
     """JSON Lines that ``harness train-kd --data`` reads; a ``.json`` beside it says how it was made."""
     decoding: Decoding

@@ -77,7 +77,7 @@ def run(settings: Quickstart, say: Callable[[str], None] = print) -> Path:
     import torch
 
     from harness.newsworld.models import path
-    from harness_kd.train import train
+    from harness_kd.training.train import train
 
     _claim(settings)
     # models this small gain nothing from more threads, lose much on a busy machine, and so give the same weights on any
@@ -112,8 +112,8 @@ def run(settings: Quickstart, say: Callable[[str], None] = print) -> Path:
 
 def describe(settings: Quickstart) -> str:
     """The plan, for ``--dry-run``."""
-    from harness_kd.estimate import describe as describe_training
-    from harness_kd.train import prepare
+    from harness_kd.training.dry_run import describe as describe_training
+    from harness_kd.training.train import prepare
 
     parts = [
         f"train {name}\n{describe_training(prepare(settings.plan(name, ratio)))}"

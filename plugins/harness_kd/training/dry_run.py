@@ -11,8 +11,8 @@ from harness_kd.plan import TrainPlan
 from harness_kd.soft_labels.labels import RANGE
 
 if TYPE_CHECKING:
-    from harness_kd.data import Example
-    from harness_kd.train import Prepared
+    from harness_kd.data.examples import Example
+    from harness_kd.training.train import Prepared
 
 _TIMED_BATCHES = 3
 _TIMED_EXAMPLES = 8
@@ -138,10 +138,10 @@ def _seconds(prepared: Prepared) -> float:
     """Forward and backward passes of a few batches in the data's order, scaled by tokens to the whole run."""
     import torch
 
-    from harness_kd.fit import build_student
-    from harness_kd.loss import LossSettings
-    from harness_kd.states import decoder_start
-    from harness_kd.trainer import Collator
+    from harness_kd.loss.fused import LossSettings
+    from harness_kd.loss.states import decoder_start
+    from harness_kd.training.fit import build_student
+    from harness_kd.training.trainer import Collator
 
     place = choose_device()
     model = build_student(prepared, LossSettings()).to(place).train()

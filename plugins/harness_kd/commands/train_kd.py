@@ -15,12 +15,12 @@ from harness.errors import HarnessError
 from harness.models.device import DTYPES
 from harness.plugins import Command, add_run_file, names, settings
 from harness.quiet import hide_loading_bars
-from harness_kd.options import add_data_options, add_option
+from harness_kd.commands.options import add_data_options, add_option
 from harness_kd.plan import DIVERGENCE_NAMES, SELECTIONS, TrainPlan
 from harness_kd.presets import PRESETS, differences, with_preset
 
 if TYPE_CHECKING:
-    from harness_kd.evaluation import Evaluation
+    from harness_kd.studies.evaluation import Evaluation
 
 
 def _ratios(text: str) -> tuple[float, ...]:
@@ -174,7 +174,7 @@ def _evaluation(arguments: Namespace, plan: TrainPlan) -> Evaluation | None:
         )
         return None
     from harness.lmeval.run import parse_metadata
-    from harness_kd.evaluation import plan_evaluation
+    from harness_kd.studies.evaluation import plan_evaluation
 
     return plan_evaluation(
         plan.data,
@@ -188,7 +188,7 @@ def _evaluation(arguments: Namespace, plan: TrainPlan) -> Evaluation | None:
 
 
 def _run(arguments: Namespace) -> int:
-    from harness_kd.study import check, describe_study, runs, then_eval, train_all
+    from harness_kd.studies.then_eval import check, describe_study, runs, then_eval, train_all
 
     plan, ratios = plan_of(arguments), arguments.kd_ratio
     check(plan, ratios)
@@ -220,7 +220,7 @@ def _run(arguments: Namespace) -> int:
 
 def _summary(folder: Path) -> str:
     """How the parts of the loss went, from the first log to the last."""
-    from harness_kd.runs import RUN_FILE
+    from harness_kd.training.run_folder import RUN_FILE
 
     metrics = json.loads((folder / RUN_FILE).read_text("utf-8"))["metrics"]
     history = metrics.get("history") or []

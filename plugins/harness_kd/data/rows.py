@@ -9,7 +9,7 @@ A row is one of
   paper's template (`harness.data.prompts`, in which ``template=dolly`` evaluates);
 - ``{"article": ..., "highlights": ...}``: CNN/DailyMail, in the template of the paper's evaluation.
 
-``dolly``, ``cnndm`` and ``newsworld`` instead of a path name data sets; see `harness_kd.named_data`.
+``dolly``, ``cnndm`` and ``newsworld`` instead of a path name data sets; see `harness_kd.data.named`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from harness.data.prompts import instruction_prompt
 from harness.errors import HarnessError
 from harness.files import iter_jsonl
-from harness_kd.named_data import is_named, named_rows
+from harness_kd.data.named import is_named, named_rows
 
 SUMMARY_TEMPLATE = "Article: {article}\nSummarize the article. Summary:"
 """As in the task ``kd_cnndm_factual``."""
@@ -61,8 +61,8 @@ def wording_of(data: str) -> str | None:
     """How the rows of some data ask, where all of them ask in one way.
 
     Returns:
-        ``chat``, the tokenizer's chat template; ``dolly``, the template of instruction data (`harness.data.prompts`); ``prompt``, each
-        row's own words; None for a mixture.
+        ``chat``, the tokenizer's chat template; ``dolly``, the template of instruction data (`harness.data.prompts`); ``prompt``,
+        each row's own words; None for a mixture.
 
     Raises:
         HarnessError: If the file is missing or is not JSON Lines.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 from harness.models.weights import ADAPTER
-from harness_kd.precision import require_finite, stored_dtype
+from harness_kd.training.precision import require_finite, stored_dtype
 
 if TYPE_CHECKING:
     from pathlib import Path

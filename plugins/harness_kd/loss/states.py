@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from harness_kd.data import Example
-from harness_kd.loss import IGNORE_INDEX
+from harness_kd.data.examples import Example
+from harness_kd.loss.fused import IGNORE_INDEX
 
 
 def decoder_start(model: PreTrainedModel) -> int | None:

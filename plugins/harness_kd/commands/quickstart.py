@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from harness.plugins import Command, add_run_file
-from harness_kd.quickstart import Quickstart
+from harness_kd.studies.quickstart import Quickstart
 
 _HELP = {
     "teacher": "shipped teacher",
@@ -46,7 +46,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _run(arguments: Namespace) -> int:
-    from harness_kd.quickstart import describe, run
+    from harness_kd.studies.quickstart import describe, run
 
     settings = Quickstart(**{field.name: getattr(arguments, field.name) for field in fields(Quickstart)})
     if arguments.dry_run:

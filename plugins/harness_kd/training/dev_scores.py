@@ -15,13 +15,13 @@ from tqdm import tqdm
 
 from harness.metrics.base import Sample
 from harness.metrics.rouge import Rouge
-from harness_kd.data import Example
-from harness_kd.states import decoder_start, padded
+from harness_kd.data.examples import Example
+from harness_kd.loss.states import decoder_start, padded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from harness_kd.trainer import DistillationTrainer
+    from harness_kd.training.trainer import DistillationTrainer
 
 Score = Callable[["DistillationTrainer"], dict[str, float]]
 METRICS = {"dev-loss": ("eval_loss", False), "rougeL": ("eval_rougeL", True)}

@@ -1,0 +1,1 @@
+"""The commands that the plugin brings, one module each."""
