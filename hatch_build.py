@@ -1,7 +1,7 @@
 """Build hook: what a wheel holds besides the two packages.
 
 The start-up module and its ``.pth`` line go to the top level of site-packages in every kind of install. The
-task files go in as ``harness/_tasks`` in a wheel only: an editable install reads the live ``tasks/``
+task files go in as ``harness/tasks`` in a wheel only: an editable install reads the live ``tasks/``
 folder, and a copy would go stale.
 """
 
@@ -23,4 +23,4 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         if version == "editable":
             build_data["force_include_editable"] = STARTUP_FILES
         else:
-            build_data["force_include"] |= STARTUP_FILES | {"tasks": "harness/_tasks"}
+            build_data["force_include"] |= STARTUP_FILES | {"tasks": "harness/tasks"}

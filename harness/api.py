@@ -184,7 +184,7 @@ def eval_request(
         num_fewshot=num_fewshot,
         apply_chat_template=chat,
         metadata=metadata,
-        response_cache=None if gold or fresh else Path(output) / ".responses",
+        response_cache=None if gold or fresh or backend == "harness-judge" else Path(output) / ".responses",
     )
 
 

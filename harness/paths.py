@@ -16,7 +16,7 @@ def tasks_dir() -> Path:
         FileNotFoundError: If neither folder is there, that is, the install is damaged.
     """
     package = Path(__file__).resolve().parent
-    for folder in (package / "_tasks", package.parent / "tasks"):
+    for folder in (package / "tasks", package.parent / "tasks"):
         if folder.is_dir():
             return folder
     raise FileNotFoundError(f"no task folder beside {package}: install faithfulness-harness again")

@@ -22,8 +22,10 @@ from harness.files import canonical_json, sha256_bytes, sha256_file
 from harness.judges import ranking
 from harness.judges.finish import check_two_classes
 from harness.judges.pairs import LabelledPair, newsworld_pairs, read_pairs
-from harness.lmeval.bridge import hand_over
+from harness.lmeval.bridge import hand_over, plain_errors
 from harness.lmeval.bridge.whole_model import Loaded, require_whole_files
+
+plain_errors.install()
 
 MEASURES: Mapping[str, bool] = {"balanced_accuracy": True, "auroc": True, "ece": False}
 CHOICES = ("no", "yes")

@@ -21,10 +21,11 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.files import canonical_json, sha256_bytes
+from harness.lmeval.bridge.task_index import include_path
 from harness.lmeval.bridge.whole_model import BACKENDS, Loaded, fetch, require_whole_files
+from harness.lmeval.models import registry
 from harness.models.device import choose_device
 from harness.models.identity import model_identity
-from harness.paths import tasks_dir
 from harness.quiet import hide_loading_bars
 
 
@@ -119,16 +120,14 @@ def evaluate(request: EvalRequest) -> Path:
     """Evaluate, and return the folder that holds ``results_*.json`` and ``samples_*.jsonl``.
 
     Raises:
-        HarnessError: If a local model folder is missing or incomplete, a task is unknown, or results cannot be written.
+        HarnessError: If the backend or a task is unknown, a local model folder is missing or incomplete, or results cannot be
+            written.
     """
     check_model(request, download=True)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from lm_eval import simple_evaluate
     from lm_eval.loggers import EvaluationTracker
 
-    from harness.lmeval.models import gold
-
-    gold.register()
     hide_loading_bars()
     for name in ("lm_eval", "transformers"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -199,7 +198,7 @@ def all_task_names() -> list[str]:
     """Names of our tasks and groups."""
     from lm_eval.tasks import TaskManager
 
-    return list(TaskManager(include_path=str(tasks_dir()), include_defaults=False).all_tasks)
+    return list(TaskManager(include_path=include_path(TaskManager), include_defaults=False).all_tasks)
 
 
 def _task_manager(request: EvalRequest) -> Any:
@@ -207,11 +206,12 @@ def _task_manager(request: EvalRequest) -> Any:
     from lm_eval.tasks import TaskManager
 
     metadata = {**request.metadata, **request.model_args}  # as lm_eval's command merges them
-    manager = TaskManager(include_path=str(tasks_dir()), include_defaults=False, metadata=metadata)
+    ours_at = include_path(TaskManager)
+    manager = TaskManager(include_path=ours_at, include_defaults=False, metadata=metadata)
     ours = list(manager.all_tasks)
     others = set(_leaves(request.tasks, manager)) - set(ours)
     if others and not all(name.startswith("kd_") for name in others):
-        manager = TaskManager(include_path=str(tasks_dir()), metadata=metadata)
+        manager = TaskManager(include_path=ours_at, metadata=metadata)
     unknown = [name for name in request.tasks if name not in manager.all_tasks]
     HarnessError.raise_for(
         [f"no task is called {name!r}" for name in unknown],
@@ -275,13 +275,16 @@ def _device(request: EvalRequest) -> str | None:
 def check_model(request: EvalRequest, *, download: bool = False) -> None:
     """Say at once what a missing folder would say after a long search on the hub; refuse a model that is not whole.
 
+    A backend that is not there is refused first.
+
     Args:
         request: What is to be evaluated.
         download: Whether to fetch a model of the hub; else only one that is on this machine is checked.
 
     Raises:
-        HarnessError: See `harness.lmeval.bridge.whole_model`.
+        HarnessError: See `harness.lmeval.models.registry.backend` and `harness.lmeval.bridge.whole_model`.
     """
+    registry.backend(request.model)
     pretrained = str(request.model_args.get("pretrained", ""))
     folder = Path(pretrained)
     looks_local = folder.is_absolute() or pretrained.startswith(".") or len(folder.parts) > 2

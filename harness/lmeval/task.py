@@ -35,23 +35,6 @@ from harness.records.samples import find_source
 plain_errors.install()
 
 
-class Scored(str):
-    """A response with its scores: plain text in every log, and the way from `apply_filters` to `process_results`."""
-
-    scores: Mapping[str, float]
-
-    def __new__(cls, text: str, scores: Mapping[str, float]) -> Scored:
-        """A response with its scores."""
-        self = super().__new__(cls, text)
-        self.scores = scores
-        return self
-
-
-def unpack_scores(_doc: Mapping[str, Any], results: Sequence[Scored]) -> dict[str, Any]:
-    """lm-eval's ``process_results``: the scores that `FactualTask.apply_filters` attached to the response."""
-    return sample_log.with_fields(results[0].scores)
-
-
 class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no types
     """A generation task whose responses are scored against a source and references.
 
@@ -76,7 +59,9 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         self._metric_counts: Counter[str] = Counter()
         self._examples: documents.Documents | None = None
         own |= self.options.wording.settings
-        own["process_results"] = unpack_scores  # without one, lm-eval looks every metric name up on the hub
+        own["process_results"] = (
+            sample_log.unpack_scores
+        )  # without one, lm-eval looks every metric name up on the hub
         own["metric_list"] = [
             {"metric": key, "aggregation": "mean", "higher_is_better": higher_is_better}
             for key, higher_is_better in self.suite.keys.items()
@@ -149,13 +134,13 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         self._summarise([i.doc_id for i in self._instances], [s.response for s in samples], scores)
         scores, self._ragged_keys = ranks.same_keys_on_every_rank(scores)
         for instance, found in zip(self._instances, scores, strict=True):
-            instance.filtered_resps[name] = Scored(instance.filtered_resps[name], found)
+            instance.filtered_resps[name] = sample_log.Scored(instance.filtered_resps[name], found)
 
     def process_results(self, doc: Mapping[str, Any], results: Any) -> dict[str, Any]:
         """Hand a document's scores to lm-eval; a failed sample lacks the key and is no part of the mean."""
         if "bypass" in self._metric_fn_list:
             return dict(super().process_results(doc, results))
-        return unpack_scores(doc, results)
+        return sample_log.unpack_scores(doc, results)
 
     def aggregation(self) -> dict[str, Callable[[Sequence[float]], float]]:
         """lm-eval's own mean, for which it knows the standard error; corpus scores are computed on the corpus."""

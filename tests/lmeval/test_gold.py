@@ -45,7 +45,7 @@ def test_a_task_without_references_is_refused() -> None:
 
 
 def test_stock_lm_eval_knows_the_model_beside_its_own(root: Path) -> None:
-    code = "import faithfulness_harness_lm_eval as hook; hook._add_our_models(); hook._add_our_models()\n"
+    code = "import faithfulness_harness_lm_eval, lm_eval.tasks\n"
     code += "from lm_eval.api.registry import get_model\n"
     code += "print(get_model('harness-gold').__name__, get_model('dummy').__name__)"
     environment = {**os.environ, "PYTHONPATH": f"{root / 'harness' / 'startup'}{os.pathsep}{root}"}

@@ -31,6 +31,25 @@ found = TaskManager(**eval(sys.argv[1])).task_index
 print(*(f"{name}={entry.yaml_path}" for name, entry in found.items()), sep="\\n")
 """
 
+# An lm_eval that reads entry points for tasks, as its pull request 4015 has it, before and after the hook's work on it.
+NEWER_LM_EVAL = """
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+import lm_eval.tasks
+from harness.lmeval.bridge import startup
+class Newer(lm_eval.tasks.TaskManager):
+    def __init__(self, include_path=None, include_defaults=True):
+        declared = entry_points(group="lm_eval.tasks")
+        folders = [next(iter(find_spec(point.value).submodule_search_locations)) for point in declared]
+        super().__init__(None, folders + ([include_path] if include_path else []), False)
+lm_eval.tasks.TaskManager = Newer
+alone = Newer().task_index
+startup.install(lm_eval.tasks)
+found = Newer().task_index
+assert found.keys() == alone.keys()
+print(*(f"{name}={entry.yaml_path}" for name, entry in found.items()), sep="\\n")
+"""
+
 
 def listed_tasks(environment: Environment, options: str = "{}", **variables: str) -> dict[str, Path]:
     """Name and file of the tasks that lm_eval finds outside its own folder."""
@@ -73,7 +92,7 @@ def test_wheel_holds_the_packages_the_tasks_and_the_hook(root: Path, wheel: Path
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     ours = {f"harness/{name}" for name in relative_files(root / "harness") if not name.startswith("startup/")}
     plugin = {f"harness_kd/{name}" for name in relative_files(root / "plugins" / "harness_kd")}
-    tasks = {f"harness/_tasks/{name}" for name in relative_files(root / "tasks")}
+    tasks = {f"harness/tasks/{name}" for name in relative_files(root / "tasks")}
     assert names == ours | plugin | tasks | {f"{HOOK}.py", f"{HOOK}.pth"}
 
 
@@ -88,9 +107,7 @@ def test_wheel_install_runs_from_its_own_files(from_wheel: Environment) -> None:
 def test_lm_eval_finds_the_tasks_of_a_wheel(from_wheel: Environment, root: Path) -> None:
     found = listed_tasks(from_wheel)
     assert found.keys() >= our_task_names(root)
-    assert all(
-        path.is_relative_to(from_wheel.site_packages / "harness" / "_tasks") for path in found.values()
-    )
+    assert all(path.is_relative_to(from_wheel.site_packages / "harness" / "tasks") for path in found.values())
 
 
 def test_editable_install_reads_the_live_tasks(from_checkout: Environment, root: Path) -> None:
@@ -119,7 +136,7 @@ def test_the_callers_own_task_wins(from_wheel: Environment, tmp_path: Path) -> N
 
 def test_our_folder_given_by_hand_is_read_once(from_wheel: Environment) -> None:
     """Twice would make lm_eval warn of an override for every task."""
-    tasks = str(from_wheel.site_packages / "harness" / "_tasks")
+    tasks = str(from_wheel.site_packages / "harness" / "tasks")
     done = from_wheel.run("python", "-c", LIST_TASKS, repr({"include_path": tasks}))
     assert "kd_newsworld_factual" in done.stdout
     assert "overrides" not in done.stderr
@@ -131,6 +148,29 @@ def test_starting_python_runs_the_hook_and_nothing_else(from_wheel: Environment)
     assert HOOK in modules.split()
     assert not {"harness", "lm_eval", "importlib.util", "inspect"} & set(modules.split())
     assert finders.count("_LmEvalTasksFinder") == 1
+
+
+@pytest.mark.parametrize("kind", ["from_wheel", "from_checkout"])
+def test_an_lm_eval_that_reads_entry_points_finds_each_task_once(
+    kind: str, root: Path, request: pytest.FixtureRequest
+) -> None:
+    environment: Environment = request.getfixturevalue(kind)
+    done = environment.run("python", "-c", NEWER_LM_EVAL, **OFF_SWITCH)
+    found = dict(line.split("=", 1) for line in done.stdout.split())
+    assert found.keys() >= our_task_names(root)
+    folder = root / "tasks" if kind == "from_checkout" else environment.site_packages / "harness" / "tasks"
+    assert all(Path(path).is_relative_to(folder) for path in found.values())
+    assert "overrides" not in done.stderr
+
+
+def test_the_models_are_declared_for_an_lm_eval_that_reads_entry_points(from_wheel: Environment) -> None:
+    code = "from importlib.metadata import entry_points\n"
+    code += "for point in entry_points(group='lm_eval.models'): print(point.name, point.load().__name__)"
+    assert from_wheel.run("python", "-c", code).stdout.splitlines() == [
+        "harness-gold Gold",
+        "harness-judge HarnessJudge",
+        "harness-lookback-guided LookbackGuided",
+    ]
 
 
 def test_uninstall_leaves_lm_eval_as_it_was(
@@ -150,7 +190,7 @@ def test_uninstall_leaves_lm_eval_as_it_was(
 def test_a_damaged_install_never_stops_lm_eval(make_environment: MakeEnvironment, wheel: Path) -> None:
     environment = make_environment()
     environment.install(str(wheel))
-    shutil.rmtree(environment.site_packages / "harness" / "_tasks")
+    shutil.rmtree(environment.site_packages / "harness" / "tasks")
     done = environment.run("python", "-c", LIST_TASKS, "{}")
     assert done.stdout.split() == []
     assert done.stderr.count("faithfulness-harness: lm_eval will not see the kd_ tasks") == 1

@@ -12,9 +12,9 @@ from harness.errors import HarnessError
 def install() -> None:
     """Print an uncaught `HarnessError` without its traceback, if this program is lm_eval and not one that uses us as a library."""
     program = Path(sys.argv[0])
-    if not {"lm_eval", "lm-eval"} & {program.name, program.parent.name}:
-        return
     usual = sys.excepthook
+    if not {"lm_eval", "lm-eval"} & {program.name, program.parent.name} or usual.__module__ == __name__:
+        return
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if isinstance(error, HarnessError):

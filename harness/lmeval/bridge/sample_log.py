@@ -1,5 +1,6 @@
-"""Fields for lm-eval's sample log alone.
+"""A sample's scores on their way through lm-eval, and fields for its sample log alone.
 
+Scores are made where all responses are at hand (`FactualTask.apply_filters`), and travel to ``process_results`` on the response.
 Whatever ``process_results`` returns is a metric to lm-eval 0.4.13: ``evaluate`` lists its keys under ``metrics`` and aggregates
 every item (with a mean, where no aggregation is known, which fails on a list). But the log's row itself is made by
 ``example.update(metrics)``, and `dict.update` copies a dict subclass as it is stored. So a dict that *shows* its scores in ``keys``
@@ -9,7 +10,7 @@ and ``items``, and *stores* more, puts the rest into the log and nowhere else.
 from __future__ import annotations
 
 import math
-from collections.abc import ItemsView, KeysView, Mapping
+from collections.abc import ItemsView, KeysView, Mapping, Sequence
 from typing import Any
 
 from harness.metrics.base import CorpusScore
@@ -34,6 +35,23 @@ class WithFields(dict[str, Any]):
     def items(self) -> ItemsView[str, Any]:  # type: ignore[override]
         """The scores."""
         return self._scores.items()
+
+
+class Scored(str):
+    """A response with its scores: plain text in every log, and the way from `apply_filters` to `process_results`."""
+
+    scores: Mapping[str, float]
+
+    def __new__(cls, text: str, scores: Mapping[str, float]) -> Scored:
+        """A response with its scores."""
+        self = super().__new__(cls, text)
+        self.scores = scores
+        return self
+
+
+def unpack_scores(_doc: Mapping[str, Any], results: Sequence[Scored]) -> dict[str, Any]:
+    """lm-eval's ``process_results``: the scores that `FactualTask.apply_filters` attached to the response."""
+    return with_fields(results[0].scores)
 
 
 def with_fields(scores: Mapping[str, float]) -> dict[str, Any]:

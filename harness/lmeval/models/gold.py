@@ -51,15 +51,6 @@ class Gold(LM):  # type: ignore[misc]  # lm_eval ships no types
         return ""
 
 
-def register() -> None:
-    """Make the model known to lm-eval under `NAME`; doing it again changes nothing."""
-    import lm_eval.models  # noqa: F401  # lm-eval fills its registry when this is imported, and only while that is empty
-    from lm_eval.api.registry import model_registry
-
-    if NAME not in model_registry:
-        model_registry.register(NAME, target="harness.lmeval.models.gold:Gold")
-
-
 def _no_references(task: str) -> HarnessError:
     return HarnessError(
         f"{task}: {NAME} needs documents with references, and scores by generation",

@@ -1,6 +1,7 @@
 """``harness-judge``: a judge as an lm-eval model, for the ``kd_judge_*`` tasks.
 
     lm_eval --model harness-judge --model_args judge=hhem-2.1 --tasks kd_judge_newsworld
+    harness eval hhem-2.1 --backend harness-judge --tasks kd_judge_newsworld
 
 It answers "how likely is yes" with the judge's probability. It cannot write text, so other tasks refuse it.
 """
@@ -13,18 +14,18 @@ from typing import Any
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
-from lm_eval.api.registry import register_model
 
 from harness.errors import HarnessError
 from harness.judges import load
 
+DEFAULT = "hhem-2.1"
 
-@register_model("harness-judge")
+
 class HarnessJudge(LM):  # type: ignore[misc]  # lm_eval ships no types
     """See the module.
 
     Args:
-        judge: See `harness.judges.load`.
+        judge: See `harness.judges.load`; by default ``pretrained``, which ``harness eval`` gives every backend, or HHEM-2.1.
         device: Torch device; lm-eval's default "cuda" means the accelerator where there is one.
         dtype: Precision of the judge.
         batch_tokens: Padded tokens of a batch; 0 takes what suits the device. lm-eval's batch size, a number of pairs, is not used.
@@ -35,14 +36,16 @@ class HarnessJudge(LM):  # type: ignore[misc]  # lm_eval ships no types
 
     def __init__(
         self,
-        judge: str = "hhem-2.1",
+        judge: str | None = None,
+        pretrained: str | None = None,
         device: str | None = None,
         dtype: str = "float32",
         batch_tokens: int = 0,
         **_: Any,
     ) -> None:
         super().__init__()
-        self._judge = load(judge, device=device, dtype=dtype, batch_tokens=int(batch_tokens))
+        name = judge or pretrained or DEFAULT
+        self._judge = load(name, device=device, dtype=dtype, batch_tokens=int(batch_tokens))
         self.judge_signature = self._judge.signature()
 
     def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:

@@ -1,0 +1,24 @@
+"""What the start-up hook does when somebody's program imports ``lm_eval.tasks``.
+
+The hook itself is the module ``faithfulness_harness_lm_eval`` at the top of site-packages (``harness/startup``). It says there why
+it is needed, and how it is turned off.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from harness.lmeval.bridge import plain_errors
+from harness.lmeval.bridge.task_index import include_ours
+from harness.lmeval.models import registry
+
+
+def install(tasks: ModuleType) -> None:
+    """Let stock lm_eval find our tasks and models, and print our errors as such.
+
+    Args:
+        tasks: The module ``lm_eval.tasks``, just executed.
+    """
+    include_ours(tasks.TaskManager)
+    registry.register()
+    plain_errors.install()
