@@ -1,4 +1,4 @@
-"""Scores as they are printed and drawn: in percent, points or words, rounded first."""
+"""Scores as they are printed and drawn: in percent, points, words or slots, rounded first."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from harness.metrics.base import Score
 from harness.metrics.suite import ScoreSummary
 from harness.stats.rounding import rounded
 
-UNITS = {"share": "%", "of 100": "of 100", "words": "words", "points": "points"}
+UNITS = {"share": "%", "of 100": "of 100", "words": "words", "slots": "slots", "points": "points"}
 """What a printed score is in."""
 DIFFERENCE_UNITS = {
     "share": "points",
     "of 100": "points",
     "words": "words",
+    "slots": "slots",
     "points": "points of the scale",
 }
 """What a printed difference is in."""

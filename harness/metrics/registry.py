@@ -16,6 +16,7 @@ from harness.stats.bootstrap import ScoreFunction
 
 FAMILIES: Mapping[str, str] = {
     "oracle": "harness.metrics.oracle",
+    "slot_error": "harness.metrics.slot_error",
     "consistency": "harness.metrics.consistency",
     "lookback": "harness.metrics.lookback",
     "rouge": "harness.metrics.rouge",

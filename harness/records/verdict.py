@@ -53,7 +53,7 @@ class _Words:
     def __init__(self, found: ScoreComparison, name: str, scores: int, baseline: str, candidate: str) -> None:
         self.found, self.name, self.scores = found, name, scores
         self.baseline, self.candidate = baseline, candidate
-        self.unit = {"words": " words"}.get(found.score.unit, " points")
+        self.unit = f" {found.score.unit}" if found.score.unit in ("words", "slots") else " points"
 
     def main(self) -> str:
         difference = self.found.difference
@@ -94,7 +94,8 @@ class _Words:
         return f"{signed(scale * difference.delta)}{self.unit}, 95% interval {interval_text(difference.interval, scale)}"
 
     def _test(self, difference: Difference, p: float) -> str:
-        return f"{difference.test}, p {format_p(p)} after Holm over {self.found.tests} tests"
+        tests = self.found.tests
+        return f"{difference.test}, p {format_p(p)} after Holm over {tests} test{'s' if tests > 1 else ''}"
 
     def _least(self) -> str:
         least, difference = self.found.detectable, self.found.difference

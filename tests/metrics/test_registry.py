@@ -26,6 +26,7 @@ from harness.metrics.meteor import Meteor
 from harness.metrics.oracle import Oracle
 from harness.metrics.registry import FAMILIES, described, family, score_of
 from harness.metrics.rouge import KEYS, Rouge
+from harness.metrics.slot_error import SlotError
 from harness.metrics.surface import Surface
 from harness.models.load import load_language_model
 from harness.newsworld import models, prompt, rows
@@ -46,7 +47,17 @@ def samples() -> list[Sample]:
         *("x", "?!", "...", "no no no no no no no no", f"{reference} " * 20, reference.upper()),
         *("naïve café", "政府は新しい支援策を発表した", "\u200b", "🙂 🙂", "car", reference[::-1]),
     ]
-    found = [*good, *moved, *wrong, *copied, *((article, reference, text) for text in edges)]
+    data = "name[The Mill], eatType[pub], priceRange[less than £20], priceRange[moderate]"
+    described = [
+        "The Mill is a moderately priced pub. It is moderately priced.",
+        "The Mill is a coffee shop by the river.",
+        "A cheap pub with moderate prices, The Mill.",
+    ]
+    found = [
+        *(*good, *moved, *wrong, *copied),
+        *((article, reference, text) for text in edges),
+        *((data, reference, text) for text in described),
+    ]
     return [
         Sample(
             source=source,
@@ -68,7 +79,13 @@ def metric_of(name: str, request: pytest.FixtureRequest) -> Metric:
         return lookback
     if name == "bertscore":
         return BertScore(Encoder(request.getfixturevalue("minilm"), layer=5), baseline=(0.4, 0.4, 0.4))
-    by_rule = {"oracle": Oracle(), "rouge": Rouge(KEYS), "chrf": Chrf(), "surface": Surface()}
+    by_rule = {
+        "oracle": Oracle(),
+        "rouge": Rouge(KEYS),
+        "chrf": Chrf(),
+        "surface": Surface(),
+        "slot_error": SlotError(),
+    }
     if name in by_rule:
         return by_rule[name]
     if name == "consistency":
@@ -99,7 +116,7 @@ def test_scores_are_what_their_family_says(
     assert {key for sample in found for key in sample} == {*metric.scores, "answer_rate"}
 
 
-@pytest.mark.parametrize("name", ["chrf", "lookback"])
+@pytest.mark.parametrize("name", ["chrf", "lookback", "slot_error"])
 def test_a_corpus_score_follows_from_its_statistics_without_its_metric(
     name: str, samples: list[Sample], request: pytest.FixtureRequest
 ) -> None:
@@ -141,8 +158,9 @@ def _surface(_options: Options) -> Surface:
 
 def test_scores_stand_with_the_leading_ones_first_then_by_kind() -> None:
     keys = list(described())
-    assert keys[:7] == [
+    assert keys[:8] == [
         "oracle_faithfulness",
+        "slot_faithful",
         "factual_consistency_rate",
         "factual_rate",
         "rougeL",
@@ -150,7 +168,7 @@ def test_scores_stand_with_the_leading_ones_first_then_by_kind() -> None:
         "meteor",
         "bertscore_f1",
     ]
-    kinds = [described()[key].kind for key in keys[7:]]
+    kinds = [described()[key].kind for key in keys[8:]]
     assert kinds == sorted(kinds, key=["faithfulness", "overlap", "style", "answers"].index)
     assert keys[-1] == "answer_rate"
     assert {key: score_of(key) for key in keys} == described()
@@ -159,7 +177,16 @@ def test_scores_stand_with_the_leading_ones_first_then_by_kind() -> None:
 
 def test_printed_in_percent_but_for_what_has_another_unit() -> None:
     scales = {key: score.scale for key, score in described().items()}
-    plain = {"chrf", "chrf++", "length", "density"}
+    plain = {
+        "chrf",
+        "chrf++",
+        "length",
+        "density",
+        "slot_added",
+        "slot_wrong",
+        "slot_missing",
+        "slot_repeated",
+    }
     assert {key for key, scale in scales.items() if scale == 1} == plain
     assert set(scales.values()) == {1, 100}
 
@@ -215,7 +242,7 @@ def test_adding_a_metric_is_one_file_and_one_line(monkeypatch: pytest.MonkeyPatc
     score = score_of("repetition")
     assert score is not None
     assert (score.kind, score.higher_is_better, score.scale) == ("style", False, 100)
-    assert list(described()).index("repetition") == 7  # after the leading scores of the families before it
+    assert list(described()).index("repetition") == 8  # after the leading scores of the families before it
     assert "repetition_order" in registry.option_names()
     suite = Suite(registry.build(["repetition", "surface"], {"repetition_order": 2}))
     texts = ["the cat sat and the cat sat and the cat ran", "a b c d e f g"]
@@ -243,10 +270,9 @@ def test_the_docs_describe_every_score_as_the_code_does(root: Path) -> None:
 
 
 def _range(score: Score) -> str:
-    if score.unit == "words":
-        return "words"
-    low = "" if score.low is None else f"{score.low:g}"
-    return f"{low}..{score.high:g}"
+    if score.unit in ("words", "slots"):
+        return score.unit
+    return "..".join("" if bound is None else f"{bound:g}" for bound in (score.low, score.high))
 
 
 @pytest.mark.parametrize("given", ["rouge3", ["rougeL", 3], "", "rougeL+bogus"])
