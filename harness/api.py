@@ -110,7 +110,7 @@ def evaluate(
         limit: Only the first documents of each task; for trials.
         num_fewshot: Solved examples in the prompt; None leaves it to the task.
         metadata: Options of tasks and metrics, such as ``{"metrics": ["rouge"], "n_documents": 100}`` (docs/metrics.md).
-        chat: Wrap prompts in the model's chat template, as instruct models need.
+        chat: Ask in the model's chat template, as instruct models need; our tasks then take their wording and stops for it.
         backend: Model backend of lm-eval.
         model_args: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``.
         batch_size: Prompts at once, or ``auto``.
@@ -164,14 +164,11 @@ def eval_request(
     Raises:
         HarnessError: If an argument makes no sense; all at once.
     """
-    from harness.lmeval.run import EvalRequest, all_task_names
+    from harness.lmeval.run import EvalRequest
 
     HarnessError.raise_for(option_problems(limit, batch_size), "Correct it and call again.")
     names = [name for name in (tasks.split(",") if isinstance(tasks, str) else tasks) if name]
     names = names or [DEFAULT_TASKS]
-    if chat:  # our tasks have a variant whose prompt suits instruct models
-        ours = all_task_names()
-        names = [f"{name}_chat" if f"{name}_chat" in ours else name for name in names]
     gold = str(model) == GOLD
     return EvalRequest(
         model="harness-gold" if gold else backend,

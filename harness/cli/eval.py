@@ -62,7 +62,9 @@ def _add_arguments(parser: ArgumentParser) -> None:
         metavar="OPTIONS",
         help="further options of the tasks and metrics, as key=value,key=value or a JSON object",
     )
-    how.add_argument("--chat", action="store_true", help="wrap prompts in the model's chat template")
+    how.add_argument(
+        "--chat", action="store_true", help="ask in the model's chat template, in the tasks' wording for it"
+    )
     how.add_argument("--backend", default="hf", help="model backend of lm-eval (default: hf)")
     how.add_argument(
         "--model-args",

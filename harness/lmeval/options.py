@@ -21,7 +21,7 @@ from harness.metrics.registry import build, option_names
 from harness.metrics.suite import Bootstrap, Suite
 
 _KNOWN_KEYS = frozenset(
-    """version config_source metrics without answer_min_words refusals n_resamples bootstrap_seed prompt chat
+    """version config_source metrics without answer_min_words refusals n_resamples bootstrap_seed prompt chat alias_of
     data_dir fields source_field reference_field separator sentence_marks merge n_documents data_seed
     template instruction response_tokens fewshot_data""".split()
 )
@@ -41,8 +41,8 @@ class TaskOptions:
     bootstrap: Bootstrap
     wording: Wording
     """How the task asks, where that is not the YAML's way."""
-    chat: bool
-    """The prompt is written for instruct models and makes sense inside a chat template only."""
+    alias_of: str | None
+    """The task that this is a former name of, for use under a chat template only."""
 
 
 def parse(config: Mapping[str, Any]) -> TaskOptions:
@@ -72,7 +72,7 @@ def parse(config: Mapping[str, Any]) -> TaskOptions:
             seed=_whole_number(metadata, "bootstrap_seed", 12345),
         ),
         wording=asked,
-        chat=bool(metadata.get("chat", False)),
+        alias_of=metadata.get("alias_of"),
     )
 
 

@@ -124,6 +124,7 @@ def evaluate(request: EvalRequest) -> Path:
             written.
     """
     check_model(request, download=True)
+    registry.load(request.model)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from lm_eval import simple_evaluate
     from lm_eval.loggers import EvaluationTracker
@@ -282,9 +283,9 @@ def check_model(request: EvalRequest, *, download: bool = False) -> None:
         download: Whether to fetch a model of the hub; else only one that is on this machine is checked.
 
     Raises:
-        HarnessError: See `harness.lmeval.models.registry.backend` and `harness.lmeval.bridge.whole_model`.
+        HarnessError: See `harness.lmeval.models.registry.require_known` and `harness.lmeval.bridge.whole_model`.
     """
-    registry.backend(request.model)
+    registry.require_known(request.model)
     pretrained = str(request.model_args.get("pretrained", ""))
     folder = Path(pretrained)
     looks_local = folder.is_absolute() or pretrained.startswith(".") or len(folder.parts) > 2

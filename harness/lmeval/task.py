@@ -9,8 +9,11 @@ dumps after aggregation.
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -33,6 +36,7 @@ from harness.records import provenance
 from harness.records.samples import find_source
 
 plain_errors.install()
+log = logging.getLogger(__name__)
 
 
 class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no types
@@ -58,10 +62,10 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         self._shortened_count: int | None = None
         self._metric_counts: Counter[str] = Counter()
         self._examples: documents.Documents | None = None
-        own |= self.options.wording.settings
-        own["process_results"] = (
-            sample_log.unpack_scores
-        )  # without one, lm-eval looks every metric name up on the hub
+        self._decoding: dict[str, Any] = {}
+        own |= deepcopy(self._wording(chat=self.options.alias_of is not None))
+        # without one, lm-eval looks every metric name up on the hub
+        own["process_results"] = sample_log.unpack_scores
         own["metric_list"] = [
             {"metric": key, "aggregation": "mean", "higher_is_better": higher_is_better}
             for key, higher_is_better in self.suite.keys.items()
@@ -81,21 +85,18 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         """The first reference, as text: lm-eval would evaluate one in square brackets as a Python list."""
         return str(doc["reference"])
 
+    def set_config(self, key: str, value: Any, update: bool = False) -> None:
+        """lm-eval's way to change the configuration; what it says of decoding (``--gen_kwargs``) holds in every wording."""
+        super().set_config(key, value, update)
+        if key == "generation_kwargs":
+            self._decoding |= value
+
     def build_all_requests(self, **kwargs: Any) -> None:
         """Build one request per document, and one before them that hands us the model (`prepare`).
 
         lm-eval's request cache is off: its key ignores which data a task was given.
         """
-        if self.options.chat and not kwargs.get("apply_chat_template"):
-            raise HarnessError(
-                f"{self.config.task}: its prompt is for instruct models, and no chat template is applied",
-                f"Add --apply_chat_template, or use {self.config.task.removesuffix('_chat')}.",
-            )
-        if self.options.wording.template == "dolly" and kwargs.get("apply_chat_template"):
-            raise HarnessError(
-                f"{self.config.task}: template=dolly stands in place of a chat template, and one is applied",
-                "Leave one of the two out.",
-            )
+        self._ask(chat=bool(kwargs.get("apply_chat_template")))
         if self.config.num_fewshot:
             self._examples = fewshot.examples(
                 self.options.data,
@@ -107,6 +108,34 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
             self.sampler.replace_df(self._examples.rows)
         super().build_all_requests(**kwargs | {"cache_requests": False, "rewrite_requests_cache": False})
         self._instances.insert(0, hand_over.request(self.config.task, self.prepare))
+
+    def _ask(self, *, chat: bool) -> None:
+        """Ask in the wording for a chat template or without one; stops and length of the response go with it.
+
+        Raises:
+            HarnessError: If the task is for the one and the other is the case.
+        """
+        task, alias_of = self.config.task, self.options.alias_of
+        if alias_of and not chat:
+            raise HarnessError(
+                f"{task}: its prompt is for instruct models, and no chat template is applied",
+                f"Add --apply_chat_template, or use {alias_of}.",
+            )
+        if self.options.wording.template == "dolly" and chat:
+            raise HarnessError(
+                f"{task}: template=dolly stands in place of a chat template, and one is applied",
+                "Leave one of the two out.",
+            )
+        if alias_of:
+            _tell_of_former_names()
+        for key, value in deepcopy(self._wording(chat=chat)).items():
+            super().set_config(key, value)
+            if hasattr(self.fewshot_cfg, key):
+                setattr(self.fewshot_cfg, key, value)
+        super().set_config("generation_kwargs", self._decoding, update=True)
+
+    def _wording(self, *, chat: bool) -> Mapping[str, Any]:
+        return self.options.wording.chat if chat else self.options.wording.plain
 
     def prepare(self, lm: Any) -> None:
         """Called with the evaluated model before anything is generated: prompts that are too long are cut, and counted.
@@ -209,6 +238,15 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
             [found for _, _, found in everything],
             self.options.bootstrap,
         )
+
+
+@functools.cache
+def _tell_of_former_names() -> None:
+    """Once in a process: a group of them would say it for each."""
+    log.warning(
+        "Task names that end in _chat are former names, and go with the next release: under a chat template the name without it "
+        "asks the same."
+    )
 
 
 def _sample(instance: Instance, response: str) -> Sample:

@@ -1,7 +1,10 @@
-"""How a task asks: in its own prompt, in the template of instruction data, or in the words that each row brings.
+"""How a task asks: in its own prompt, in its wording for instruct models, in the template of instruction data, or as each row asks.
+
+A task's YAML holds two wordings: lm-eval's own entries, and under ``factual: chat:`` those that take their place where a chat
+template is applied, which is known when the requests are built.
 
 ``template=dolly`` and ``template=prompt`` are for students that were finetuned so. What they were trained to end is a response and
-not a line, so a new line stops nothing; the limit on the response is then twice the task's, about that of its chat variant.
+not a line, so a new line stops nothing; the limit on the response is then twice the task's, about that of its chat wording.
 """
 
 from __future__ import annotations
@@ -22,16 +25,19 @@ _ROW_PROMPT = ("prompt", "messages|user")
 _ROW_RESPONSE = ("response", "output", "messages|assistant")
 
 Fields = Mapping[str, Sequence[Candidate]]
+Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wording:
-    """What ``template`` and ``prompt`` of the metadata change in a task."""
+    """How a task asks, as entries of lm-eval's task configuration: ``doc_to_text``, ``target_delimiter``, ``generation_kwargs``."""
 
     template: str = "task"
     """One of `TEMPLATES`."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """Entries of lm-eval's task configuration in place of the YAML's."""
+    plain: Settings = field(default_factory=dict)
+    """Where no chat template is applied."""
+    chat: Settings = field(default_factory=dict)
+    """Where one is; the same as ``plain`` for a task without a wording of its own for it."""
     fields: Fields = field(default_factory=dict)
     """Columns of the documents in place of the YAML's."""
 
@@ -43,7 +49,7 @@ def read(
     *,
     response_tokens: int | None = None,
 ) -> Wording:
-    """The wording that a task's metadata asks for.
+    """The wording that a task's configuration and metadata ask for.
 
     Args:
         config: The task's lm-eval configuration.
@@ -55,29 +61,48 @@ def read(
         HarnessError: If there is no such template, or it contradicts another option or the task.
     """
     template = str(metadata.get("template", "task"))
-    own, chat = metadata.get("prompt"), bool(metadata.get("chat"))
-    _check(template, own, chat, metadata.get("instruction"), str(config.get("task")))
-    generation = dict(config.get("generation_kwargs") or {})
-    settings: dict[str, Any] = {} if own is None else {"doc_to_text": own}
-    if template != "task":
-        if not chat and "max_gen_toks" in generation:
-            generation["max_gen_toks"] = 2 * int(generation["max_gen_toks"])
-        settings["target_delimiter"] = ""  # a response was joined to its prompt as it is
+    _check(template, metadata, str(config.get("task")))
+    text: str | None = metadata.get("prompt")
     if template == "dolly":
-        settings["doc_to_text"] = text = _instruction_template(str(metadata["instruction"]), fields)
-        generation["until"] = [NEXT_INSTRUCTION]
+        text = _instruction_template(str(metadata["instruction"]), fields)
         fields = {**fields, "instruction": ["instruction"]} if _INSTRUCTION in text else fields
     elif template == "prompt":
-        settings["doc_to_text"], generation["until"] = "{{prompt}}", []
+        text = "{{prompt}}"
         fields = {
             **fields,
             "prompt": _ROW_PROMPT,
             "source": (*fields.get("source", ()), *_ROW_PROMPT),
             "references": (*fields.get("references", ()), *_ROW_RESPONSE),
         }
+    own = {
+        "doc_to_text": config.get("doc_to_text"),
+        "target_delimiter": config.get("target_delimiter", " "),
+        "generation_kwargs": dict(config.get("generation_kwargs") or {}),
+    }
+    for_chat = (config.get("factual") or {}).get("chat")
+    plain = _asked(own, template, text, response_tokens, longer=True)
+    if for_chat:
+        generation = {**own["generation_kwargs"], **for_chat.get("generation_kwargs", {})}
+        own |= {**for_chat, "generation_kwargs": generation}
+    chat = _asked(own, template, text, response_tokens, longer=not for_chat)
+    return Wording(template=template, plain=plain, chat=chat, fields=fields)
+
+
+def _asked(
+    own: Settings, template: str, text: str | None, response_tokens: int | None, *, longer: bool
+) -> Settings:
+    """A wording of the task's with another text; a template gives it other stops, and room where it is ``longer``."""
+    settings, generation = dict(own), dict(own["generation_kwargs"])
+    if text is not None:
+        settings["doc_to_text"] = text
+    if template != "task":
+        generation["until"] = [NEXT_INSTRUCTION] if template == "dolly" else []
+        settings["target_delimiter"] = ""  # a response was joined to its prompt as it is
+        if longer and "max_gen_toks" in generation:
+            generation["max_gen_toks"] = 2 * int(generation["max_gen_toks"])
     if response_tokens is not None:
         generation["max_gen_toks"] = response_tokens
-    return Wording(template=template, settings={**settings, "generation_kwargs": generation}, fields=fields)
+    return {**settings, "generation_kwargs": generation}
 
 
 def _instruction_template(instruction: str, fields: Fields) -> str:
@@ -87,17 +112,15 @@ def _instruction_template(instruction: str, fields: Fields) -> str:
     return instruction_prompt(instruction, _SOURCE if has_input else "")
 
 
-def _check(template: str, prompt: str | None, chat: bool, instruction: str | None, task: str) -> None:
+def _check(template: str, metadata: Mapping[str, Any], task: str) -> None:
     problems = []
     if template not in TEMPLATES:
         problems.append(f"there is no template {template!r}: {', '.join(TEMPLATES)}")
-    elif template != "task" and prompt is not None:
+    elif template != "task" and metadata.get("prompt") is not None:
         problems.append(f"prompt and template={template} both say how to ask")
-    if template == "dolly" and chat:
-        problems.append(
-            f"template=dolly stands in place of a chat template; use {task.removesuffix('_chat')}"
-        )
-    if template == "dolly" and not instruction:
+    if template == "dolly" and metadata.get("alias_of"):
+        problems.append(f"template=dolly stands in place of a chat template; use {metadata['alias_of']}")
+    if template == "dolly" and not metadata.get("instruction"):
         problems.append(f"{task} has no instruction for template=dolly")
     HarnessError.raise_for(
         problems,

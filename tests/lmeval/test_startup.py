@@ -135,7 +135,7 @@ def test_whatever_way_a_manager_is_called_it_sees_ours_once(
     make: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager = include_ours(include_ours(stock()))  # a reloaded module is hooked twice
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, logger="lm_eval"):
         found = make(manager, str(tmp_path))
     assert "kd_newsworld_factual" in found.all_tasks
     assert found.defaults
@@ -191,14 +191,14 @@ def test_a_manager_that_reads_entry_points_is_left_alone(
     root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager = newer(root)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, logger="lm_eval"):
         manager(include_path=str(root / "tasks"))
     assert [record for record in caplog.records if "overrid" in record.getMessage()]  # the test can tell
     caplog.clear()
     hooked = include_ours(newer(root))
     assert task_index.finds_ours(hooked)
     assert task_index.include_path(hooked) is None  # what `harness eval` gives it
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, logger="lm_eval"):
         found = [
             hooked(),
             hooked(include_defaults=False),
@@ -219,7 +219,7 @@ def test_the_entry_points_are_what_is_registered_today(root: Path) -> None:
     assert declared(root, "lm_eval.models") == registry.MODELS
     for name, value in registry.MODELS.items():
         point = importlib.metadata.EntryPoint(name, value, "lm_eval.models")
-        assert point.load() is registry.backend(name)
+        assert point.load() is registry.load(name)
 
 
 def test_models_that_lm_eval_read_from_entry_points_are_not_registered_again(
@@ -242,7 +242,7 @@ def test_models_that_lm_eval_read_from_entry_points_are_not_registered_again(
 
 def test_a_backend_that_is_not_there_is_one_clear_error() -> None:
     with pytest.raises(HarnessError, match="no model backend is called 'nosuch'") as caught:
-        registry.backend("nosuch")
+        registry.require_known("nosuch")
     for name in ("hf", "vllm", "local-chat-completions", *registry.MODELS):
         assert f" {name}," in caught.value.remedy
 
@@ -251,7 +251,7 @@ def test_a_backend_whose_library_is_missing_says_which(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "vllm", None)
     monkeypatch.delitem(sys.modules, "lm_eval.models.vllm_causallms", raising=False)
     with pytest.raises(HarnessError, match=r"backend vllm cannot be loaded: .*vllm"):
-        registry.backend("vllm")
+        registry.load("vllm")
 
 
 def test_stock_lm_eval_prints_our_errors_without_a_traceback_and_once(
@@ -272,4 +272,4 @@ def test_the_hook_installs_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     module.TaskManager = stock()  # type: ignore[attr-defined]
     startup.install(module)
     assert "kd_newsworld_factual" in module.TaskManager().all_tasks
-    assert registry.backend("harness-gold").__name__ == "Gold"
+    assert registry.load("harness-gold").__name__ == "Gold"

@@ -28,23 +28,33 @@ def register() -> None:
             model_registry.register(name, target=target)
 
 
-def backend(name: str) -> Any:
-    """The class behind a model backend, ours or lm-eval's.
+def require_known(backend: str) -> None:
+    """Refuse a model backend that is neither ours nor lm-eval's.
 
     Raises:
-        HarnessError: If there is none of that name, or a library that it needs is not installed.
+        HarnessError: Naming those that are known.
     """
     from lm_eval.api.registry import model_registry
 
     register()
-    if name not in model_registry:
-        raise HarnessError(
-            f"no model backend is called {name!r}", f"Known: {', '.join(sorted(model_registry.keys()))}."
-        )
+    if backend not in model_registry:
+        known = ", ".join(sorted(model_registry.keys()))
+        raise HarnessError(f"no model backend is called {backend!r}", f"Known: {known}.")
+
+
+def load(backend: str) -> Any:
+    """The class behind a model backend.
+
+    Raises:
+        HarnessError: If it is not known, or a library that it needs is not installed.
+    """
+    from lm_eval.api.registry import model_registry
+
+    require_known(backend)
     try:
-        return model_registry.get(name)
+        return model_registry.get(backend)
     except ImportError as error:
         raise HarnessError(
-            f"backend {name} cannot be loaded: {error}",
-            f"Install what it needs: pip install 'lm-eval[{name}]'.",
+            f"backend {backend} cannot be loaded: {error}",
+            f"Install what it needs: pip install 'lm-eval[{backend}]'.",
         ) from error
