@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,32 +118,27 @@ def _run(arguments: Namespace) -> int:
 
 def _read(arguments: Namespace) -> tuple[list[dict[str, Any]], list[str], list[str]]:
     """Rows, their prompts and their sources ("" where a row has none)."""
-    from itertools import islice
-
-    from harness.files import iter_jsonl
+    from harness.data.rows import read_rows
 
     template = arguments.template.replace("\\n", "\n") if arguments.template else None
     if template is not None and "{source}" not in template:
         raise HarnessError(
             f"--template {arguments.template!r} has no {{source}}", "For example: '{source}\\nSummary:'."
         )
-    rows = list(islice(iter_jsonl(arguments.data), arguments.limit))
-    prompts, sources, problems = [], [], []
-    for number, row in enumerate(rows, start=1):
+
+    def parse(row: Mapping[str, Any]) -> tuple[dict[str, Any], str, str]:
         source = next((row[name] for name in _SOURCES if isinstance(row.get(name), str)), "")
         prompt = row.get("prompt")
         if not isinstance(prompt, str) and template is not None and source:
             prompt = template.replace("{source}", source)
         if not isinstance(prompt, str) or not prompt:
-            problems.append(
-                f"{arguments.data}, row {number}: no prompt; it has {', '.join(row) or 'no fields'}"
-            )
-            continue
-        prompts.append(prompt)
-        sources.append(source)
-    HarnessError.raise_for(problems[:5], "Each row needs prompt, or a source and --template.")
-    if not rows:
-        raise HarnessError(f"{arguments.data}: holds no rows", "Give a file with at least one row.")
+            raise ValueError(f"no prompt; it has {', '.join(row) or 'no fields'}")
+        return dict(row), prompt, source
+
+    found = read_rows(
+        arguments.data, parse, "Each row needs prompt, or a source and --template.", limit=arguments.limit
+    )
+    rows, prompts, sources = map(list, zip(*found, strict=True))
     return rows, prompts, sources
 
 

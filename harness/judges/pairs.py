@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError
-from harness.files import iter_jsonl
+from harness.data.rows import read_rows
 from harness.newsworld import FULL, Shape, make_story
 from harness.newsworld.events import EVENTS, fill, slots_of
 from harness.newsworld.lexicon import SLOT_TYPES
@@ -53,22 +52,12 @@ def read_pairs(path: Path) -> list[LabelledPair]:
     Raises:
         HarnessError: If the file cannot be read or a row lacks a text or has a label that is neither of two.
     """
-    pairs: list[LabelledPair] = []
-    problems: list[str] = []
-    for number, row in enumerate(iter_jsonl(path), start=1):
-        try:
-            pairs.append(pair_of(row))
-        except ValueError as error:
-            problems.append(f"{path}, row {number}: {error}")
-    shown = problems[:5] + ([f"and {len(problems) - 5} more rows"] if len(problems) > 5 else [])
-    HarnessError.raise_for(
-        shown,
+    return read_rows(
+        path,
+        pair_of,
         f"Each row needs a source ({', '.join(SOURCE_COLUMNS)}), a summary ({', '.join(SUMMARY_COLUMNS)}) "
         f"and a label ({', '.join(LABEL_COLUMNS)}: 1 or 0).",
     )
-    if not pairs:
-        raise HarnessError(f"{path}: no rows", "Give a JSON Lines file with labelled pairs.")
-    return pairs
 
 
 def pair_of(row: Mapping[str, Any]) -> LabelledPair:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+from harness.data.rows import read_rows
 from harness.errors import HarnessError
 from harness.files import canonical_json, iter_jsonl, read_jsonl, sha256_bytes, write_jsonl
 from harness.judges.judge import THRESHOLD, Judge
@@ -43,24 +45,21 @@ def read_items(path: Path) -> list[Item]:
             )
         items = [item for name, file in sorted(newest.items()) for item in _samples(file, name)]
     else:
-        items = [
-            _item(row, number, path) for number, row in enumerate(iter_jsonl(path, allow_nan=True), start=1)
-        ]
+        number = count(1)
+        remedy = f"Name the columns {SOURCE_COLUMNS[0]} and {SUMMARY_COLUMNS[0]}."
+        items = read_rows(path, lambda row: _item(row, next(number), path), remedy, allow_nan=True)
     if not items:
         raise HarnessError(f"{path}: nothing to judge", "Give rows with a source and a summary.")
     return items
 
 
-def _item(row: dict[str, Any], number: int, path: Path) -> Item:
+def _item(row: Mapping[str, Any], number: int, path: Path) -> Item:
     if "doc" in row and "filtered_resps" in row:
         return _sample(row, path, path.stem)
     texts = [next((row[c] for c in columns if isinstance(row.get(c), str)), None)
              for columns in (SOURCE_COLUMNS, SUMMARY_COLUMNS)]  # fmt: skip
     if texts[0] is None or texts[1] is None:
-        raise HarnessError(
-            f"{path}, row {number}: no {'source' if texts[0] is None else 'summary'}; it has: {', '.join(row)}",
-            f"Name the columns {SOURCE_COLUMNS[0]} and {SUMMARY_COLUMNS[0]}.",
-        )
+        raise ValueError(f"no {'source' if texts[0] is None else 'summary'}; it has: {', '.join(row)}")
     return Item(id=str(row.get("id", number)), source=texts[0], summary=texts[1])
 
 
@@ -68,7 +67,7 @@ def _samples(file: Path, name: str) -> list[Item]:
     return [_sample(row, file, name.removeprefix("samples_")) for row in iter_jsonl(file, allow_nan=True)]
 
 
-def _sample(row: dict[str, Any], file: Path, name: str) -> Item:
+def _sample(row: Mapping[str, Any], file: Path, name: str) -> Item:
     source = row["doc"].get("source")
     if not isinstance(source, str):
         raise HarnessError(

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.errors import HarnessError
-from harness.files import iter_jsonl
+from harness.data.rows import read_rows as rows_of_file
 from harness.lookback.windows import Span
 from harness.sentences import sentence_spans
 
@@ -66,24 +65,21 @@ def read_rows(path: Path, labeller: Labeller | None = None, template: str = TEMP
     Raises:
         HarnessError: Naming the first lines that are wrong.
     """
-    rows: list[Row] = []
-    problems: list[str] = []
-    for number, fields in enumerate(iter_jsonl(path), start=1):
-        try:
-            rows.append(_row(fields, labeller, template))
-        except (KeyError, TypeError, ValueError) as error:
-            problem = f"no {error}" if isinstance(error, KeyError) else str(error)
-            problems.append(f"{path}, row {number}: {problem}")
-    HarnessError.raise_for(
-        problems[:5],
+    return rows_of_file(
+        path,
+        lambda fields: _row(fields, labeller, template),
         "Each row needs context, response and spans [[start, end], ...]; `harness lookback fit --help` explains.",
     )
-    if not rows:
-        raise HarnessError(f"{path}: no rows", "Give responses with labelled spans.")
-    return rows
 
 
 def _row(fields: Mapping[str, Any], labeller: Labeller | None, template: str) -> Row:
+    try:
+        return _parsed(fields, labeller, template)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"no {error}" if isinstance(error, KeyError) else str(error)) from error
+
+
+def _parsed(fields: Mapping[str, Any], labeller: Labeller | None, template: str) -> Row:
     context, response = str(fields["context"]), str(fields["response"])
     lead = len(response) - len(response.lstrip())
     if labeller is not None:

@@ -14,19 +14,18 @@ A row is one of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.data.prompts import instruction_prompt
-from harness.errors import HarnessError
+from harness.data.rows import parse_rows
 from harness.files import iter_jsonl
 from harness_kd.data.named import is_named, named_rows
 
 SUMMARY_TEMPLATE = "Article: {article}\nSummarize the article. Summary:"
 """As in the task ``kd_cnndm_factual``."""
-_MAX_REPORTED = 10
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,14 @@ def load_rows(data: str) -> list[TextRow]:
         HarnessError: If the source is missing or empty, or rows lack fields; it names the first rows at
         fault.
     """
-    source = named_rows(data) if is_named(data) else iter_jsonl(Path(data))
-    rows = list(_parsed(source, data))
-    if not rows:
-        raise HarnessError(f"{data}: holds no rows", "Give a file with at least one row.")
-    return rows
+    rows = named_rows(data) if is_named(data) else iter_jsonl(Path(data))
+    return parse_rows(
+        rows,
+        data,
+        _parse,
+        'Each row needs "prompt" and "response", or "instruction" and "response", '
+        'or "messages" that end with the turn of the assistant; all of them texts.',
+    )
 
 
 def wording_of(data: str) -> str | None:
@@ -82,25 +84,12 @@ def layout_of(row: Mapping[str, Any]) -> str:
     return "dolly" if "instruction" in row and not own else "prompt"
 
 
-def _parsed(rows: Iterable[Mapping[str, Any]], source: str) -> Iterator[TextRow]:
-    problems: list[str] = []
-    for number, row in enumerate(rows, start=1):
-        parsed = _parse(row)
-        if isinstance(parsed, str):
-            problems.append(f"{source}, row {number}: {parsed}")
-            if len(problems) == _MAX_REPORTED:
-                break
-        elif not problems:
-            yield parsed
-    HarnessError.raise_for(
-        problems,
-        'Each row needs "prompt" and "response", or "instruction" and "response", '
-        'or "messages" that end with the turn of the assistant; all of them texts.',
-    )
+def _parse(row: Mapping[str, Any]) -> TextRow:
+    """The row as text.
 
-
-def _parse(row: Mapping[str, Any]) -> TextRow | str:
-    """The row as text, or what is wrong with it."""
+    Raises:
+        ValueError: Saying what is wrong with it.
+    """
     if "messages" in row:
         return _parse_chat(row["messages"])
     if isinstance(row.get("article"), str) and isinstance(row.get("highlights"), str):
@@ -115,23 +104,23 @@ def _parse(row: Mapping[str, Any]) -> TextRow | str:
         parsed = {"instruction": row["instruction"], "input": context, "response": response}
     else:
         missing = '"response"' if "prompt" in row or "instruction" in row else '"prompt"'
-        return f"no field {missing}; it has {', '.join(sorted(row)) or 'no fields'}"
+        raise ValueError(f"no field {missing}; it has {', '.join(sorted(row)) or 'no fields'}")
     wrong = [name for name, value in parsed.items() if not isinstance(value, str)]
     if wrong:
-        return f'field "{wrong[0]}" is not a text'
+        raise ValueError(f'field "{wrong[0]}" is not a text')
     if not parsed["response"]:
-        return "the response is empty"
+        raise ValueError("the response is empty")
     if "prompt" in parsed:
         return TextRow(parsed["prompt"], parsed["response"])
     return TextRow(instruction_prompt(parsed["instruction"], parsed["input"]), parsed["response"])
 
 
-def _parse_chat(messages: Any) -> TextRow | str:
+def _parse_chat(messages: Any) -> TextRow:
     def is_turn(turn: Any) -> bool:
         return isinstance(turn, dict) and all(isinstance(turn.get(key), str) for key in ("role", "content"))
 
     if not isinstance(messages, list) or len(messages) < 2 or not all(map(is_turn, messages)):
-        return '"messages" is not a list of at least two turns with "role" and "content"'
+        raise ValueError('"messages" is not a list of at least two turns with "role" and "content"')
     if messages[-1]["role"] != "assistant" or not messages[-1]["content"]:
-        return "the last message is not the assistant's"
+        raise ValueError("the last message is not the assistant's")
     return TextRow("", messages[-1]["content"], tuple(messages[:-1]))
