@@ -87,6 +87,21 @@ def killed(process, folder, rank, plan):
     assert not Path(plan.output).exists()
 
 
+def flip_a_bit_of_the_second(partial):
+    """Damage what the second process wrote to the newest checkpoint; the file's name."""
+    sealed = sorted(
+        partial.glob("checkpoint-*/complete"), key=lambda path: int(path.parent.name.split("-")[1])
+    )
+    assert len(sealed) >= 2
+    newest = sealed[-1].parent
+    files = [path for path in newest.rglob("*") if "rank_1" in path.name or path.name == "rng_state_1.pth"]
+    file = max(files, key=lambda path: path.stat().st_size)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    return file.relative_to(newest).as_posix()
+
+
 @pytest.fixture
 def plan(plan, data_file, tmp_path):
     """Twenty-four steps over 45 rows, so that the last step of an epoch is short and the two processes' shares are unequal."""
@@ -112,8 +127,12 @@ def test_two_processes_are_one_and_kills_change_nothing(plan, tmp_path, configur
     finish(launched(configuration, folder, long), folder)
     for rank in (0, 1):
         killed(launched(configuration, folder, again), folder, rank, again)
+    damaged = flip_a_bit_of_the_second(Path(again.output + ".partial"))
     finish(launched(configuration, folder, again), folder)
     assert difference(long.output, again.output) == 0
+    log = (folder / "log").read_text()
+    assert log.count(f"{damaged} was altered") == 1  # the first process alone looks, and says so
+    assert "training goes on from checkpoint-" in log
 
 
 @pytest.mark.parametrize(("configuration", "sharding"), KINDS)
