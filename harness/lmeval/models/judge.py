@@ -19,6 +19,8 @@ from harness.errors import HarnessError
 from harness.judges import load
 
 DEFAULT = "hhem-2.1"
+LM_EVALS_DEVICE = "cuda:0"
+"""What its command says where the user says nothing, also on machines without one."""
 
 
 class HarnessJudge(LM):  # type: ignore[misc]  # lm_eval ships no types
@@ -26,7 +28,7 @@ class HarnessJudge(LM):  # type: ignore[misc]  # lm_eval ships no types
 
     Args:
         judge: See `harness.judges.load`; by default ``pretrained``, which ``harness eval`` gives every backend, or HHEM-2.1.
-        device: Torch device; lm-eval's default "cuda" means the accelerator where there is one.
+        device: Torch device; None or lm-eval's default: the accelerator where there is one.
         dtype: Precision of the judge.
         batch_tokens: Padded tokens of a batch; 0 takes what suits the device. lm-eval's batch size, a number of pairs, is not used.
 
@@ -45,6 +47,7 @@ class HarnessJudge(LM):  # type: ignore[misc]  # lm_eval ships no types
     ) -> None:
         super().__init__()
         name = judge or pretrained or DEFAULT
+        device = None if device == LM_EVALS_DEVICE else device
         self._judge = load(name, device=device, dtype=dtype, batch_tokens=int(batch_tokens))
         self.judge_signature = self._judge.signature()
 
