@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -181,8 +180,8 @@ def _of_responses(identity: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def documents_of(request: EvalRequest) -> dict[str, int]:
-    """How many documents of each task `evaluate` would ask, found by loading the tasks as it does; no model is needed.
+def tasks_of(request: EvalRequest) -> dict[str, Any]:
+    """The tasks that `evaluate` would run, loaded as it does; no model is needed.
 
     Raises:
         HarnessError: If a task is unknown, or its data, a metric or an option is missing or wrong.
@@ -190,9 +189,7 @@ def documents_of(request: EvalRequest) -> dict[str, int]:
     hide_loading_bars()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     manager = _task_manager(request)
-    tasks = {name: task for asked in request.tasks for name, task in manager.load([asked])["tasks"].items()}
-    most = request.limit or sys.maxsize
-    return {name: min(most, len(task.eval_docs)) for name, task in tasks.items()}
+    return {name: task for asked in request.tasks for name, task in manager.load([asked])["tasks"].items()}
 
 
 def all_task_names() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
@@ -82,11 +83,32 @@ def for_cpu(model: Any) -> Any:
 
 
 def free_memory() -> int:
-    """Bytes that a model may take on the device of this process."""
+    """Bytes that a model may take on the device of this process: of main memory, what machine and container leave."""
     import psutil
     import torch
 
     place = choose_device()
     if place.type == "cuda":
         return torch.cuda.mem_get_info(place)[0]
-    return int(psutil.virtual_memory().available)
+    room = room_of_container(Path("/sys/fs/cgroup"))
+    available = int(psutil.virtual_memory().available)
+    return available if room is None else min(available, room)
+
+
+def room_of_container(groups: Path) -> int | None:
+    """Bytes until the kernel ends processes of this container for taking too much; None where it has no limit.
+
+    Args:
+        groups: Where the kernel shows control groups, of either version.
+    """
+    for folder, limit, usage, cached in (
+        (groups, "memory.max", "memory.current", "inactive_file"),
+        (groups / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        try:
+            most, used = int((folder / limit).read_text()), int((folder / usage).read_text())
+            counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        except (OSError, ValueError):  # not there, or "max"
+            continue
+        return max(0, most - used + int(counts.get(cached, 0)))  # files in memory make room for it
+    return None

@@ -161,7 +161,8 @@ def test_a_capture_says_what_it_will_take(harness, teacher, data_file, tmp_path,
     assert harness(*capture, "--dry-run") == 0
     shown = capsys.readouterr().out
     assert "to capture     48 examples" in shown
-    assert "time           about" in shown
+    assert "capture of soft labels by teacher  0 seconds" in shown
+    assert "estimated from 48 rows of " in shown
     assert list(tmp_path.iterdir()) == []
     harness(*capture)
     harness(*capture, "--dry-run")
@@ -171,14 +172,16 @@ def test_a_capture_says_what_it_will_take(harness, teacher, data_file, tmp_path,
 def test_a_plan_for_a_model_that_does_not_fit_is_printed_all_the_same(
     harness, options, teacher, data_file, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("harness_kd.training.dry_run.free_memory", lambda: 5000)
+    for module in ("text", "timing"):
+        monkeypatch.setattr(f"harness_kd.dry_run.{module}.free_memory", lambda: 5000)
     assert harness("train-kd", *options, "--dry-run") == 0
     shown = capsys.readouterr().out
-    assert "time           not measured: training needs over" in shown
-    assert "5 kB are free" in shown
+    assert "train out                          at least 0 seconds" in shown
+    assert "does not fit   train out: a smaller --batch-size" in shown
+    assert "free here      5 kB of memory" in shown
     capture = ("--teacher", teacher, "--data", data_file, "--output", tmp_path / "labels", "--dry-run")
     assert harness("soft-labels", "capture", *capture) == 0
-    assert "not measured: capture needs over" in capsys.readouterr().out
+    assert "does not fit   capture of soft labels by teacher: " in capsys.readouterr().out
 
 
 def test_labels_for_another_k_are_refused(harness, options, teacher, data_file, tmp_path):

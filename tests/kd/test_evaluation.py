@@ -16,7 +16,7 @@ from harness_kd.studies.evaluation import (
     chat_variants,
     evaluate_model,
     plan_evaluation,
-    planned_documents,
+    planned_questions,
     request_of,
 )
 from harness_kd.studies.then_eval import teacher_subject
@@ -137,7 +137,8 @@ def test_instructions_are_asked_as_they_are_trained(tmp_path, build_model):
     evaluation = plan_evaluation(
         f"dolly?path={data}", eval_data=data, metadata={**METADATA, "metrics": "rouge"}
     )
-    assert planned_documents(evaluation) == {"kd_custom_factual": 3}
+    asked = planned_questions(evaluation, ModelSource.find(student).tokenizer())["kd_custom_factual"]
+    assert (asked.documents, asked.requests) == (3, 3)
     subject = Subject(role="student", arguments={"pretrained": student})
     results = evaluate_model(request_of(evaluation, subject, str(tmp_path / "s")))
     assert prompts_of(results) == [row.prompt for row in load_rows(f"dolly?path={data}")]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from harness.errors import HarnessError
 from harness.models import device
-from harness.models.device import choose_device, choose_dtype, free_memory, placed
+from harness.models.device import choose_device, choose_dtype, free_memory, placed, room_of_container
 
 
 def test_the_processor_is_taken_where_there_is_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,3 +59,19 @@ def test_a_placed_module_computes_what_it_did() -> None:
 def test_free_memory_is_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     assert 1 << 20 < free_memory() < 1 << 50
+
+
+def test_a_containers_limit_bounds_what_is_free(tmp_path: Path) -> None:
+    assert room_of_container(tmp_path) is None
+    files = {"memory.max": "max", "memory.current": "700", "memory.stat": "anon 500\ninactive_file 150"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text + "\n")
+    assert room_of_container(tmp_path) is None
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert room_of_container(tmp_path) == 1000 - 700 + 150
+    former = tmp_path / "former" / "memory"
+    former.mkdir(parents=True)
+    for name, text in (("limit", "1000"), ("usage", "1200")):
+        (former / f"memory.{name}_in_bytes").write_text(text + "\n")
+    (former / "memory.stat").write_text("total_inactive_file 100\n")
+    assert room_of_container(former.parent) == 0

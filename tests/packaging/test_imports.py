@@ -14,7 +14,7 @@ ORDER = (
     "lmeval board api cli __main__"
 ).split()
 PLUGIN_ORDER = (
-    "processes models plan placement data presets loss soft_labels training studies commands api plugin"
+    "processes models plan placement progress data presets loss soft_labels training dry_run studies commands api plugin"
 ).split()
 WRITERS = {"write_text", "write_bytes"}
 

@@ -116,7 +116,8 @@ def _plan_of(arguments: Namespace, output: str) -> TrainPlan:
 
 
 def _capture(arguments: Namespace) -> int:
-    from harness_kd.training.dry_run import describe_capture, duration
+    from harness_kd.dry_run.describe import describe_capture
+    from harness_kd.progress import duration
     from harness_kd.training.train import capture_labels, prepare
 
     prepared = prepare(_plan_of(arguments, arguments.output))

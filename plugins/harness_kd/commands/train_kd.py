@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-import os
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -188,7 +186,11 @@ def _evaluation(arguments: Namespace, plan: TrainPlan) -> Evaluation | None:
 
 
 def _run(arguments: Namespace) -> int:
-    from harness_kd.studies.then_eval import check, describe_study, runs, then_eval, train_all
+    from harness_kd.processes import rank
+    from harness_kd.studies.closing import closing
+    from harness_kd.studies.described import describe_study
+    from harness_kd.studies.then_eval import TEACHER, UNTUNED, check, runs, then_eval, train_all
+    from harness_kd.training.summary import summary
 
     plan, ratios = plan_of(arguments), arguments.kd_ratio
     check(plan, ratios)
@@ -201,6 +203,8 @@ def _run(arguments: Namespace) -> int:
         )
     hide_loading_bars()
     evaluation = _evaluation(arguments, plan)
+    if arguments.dry_run and rank() > 0:
+        return 0
     if arguments.dry_run:
         print(describe_study(plan, ratios, evaluation))
         for line in differences(arguments.preset, plan):
@@ -208,28 +212,15 @@ def _run(arguments: Namespace) -> int:
         return 0
     if evaluation is not None:
         board = then_eval(plan, ratios, evaluation)
-        if os.environ.get("RANK", "0") == "0":
-            print(f"{board.read_text('utf-8')}\n{board}")
+        if rank() == 0:
+            models = [UNTUNED, TEACHER, *runs(plan, ratios, compared=True)]
+            print(f"\n{closing(board, models)}")
         return 0
     for folder in train_all(plan, ratios, say=lambda _: None).values():
-        if os.environ.get("RANK", "0") == "0":
-            print(_summary(folder), file=sys.stderr)
+        if rank() == 0:
+            print(summary(folder), file=sys.stderr)
             print(folder)
     return 0
-
-
-def _summary(folder: Path) -> str:
-    """How the parts of the loss went, from the first log to the last."""
-    from harness_kd.training.run_folder import RUN_FILE
-
-    metrics = json.loads((folder / RUN_FILE).read_text("utf-8"))["metrics"]
-    history = metrics.get("history") or []
-    words = [f"{folder.name}: {metrics['steps']} steps"]
-    for name in ("cross_entropy", "divergence") if history else ():
-        first, last = history[0][name], history[-1][name]
-        if last:
-            words.append(f"{name.replace('_', '-')} {first:.3f} -> {last:.3f} nats per token")
-    return ", ".join(words)
 
 
 TRAIN_KD = Command(

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from harness.errors import HarnessError
 from harness.files import canonical_json
 from harness_kd.data.rows import TextRow
 from harness_kd.plan import OVERLONG
+from harness_kd.progress import Progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -137,13 +136,12 @@ def _tokenized(
     rows: Sequence[TextRow], tokenizer: PreTrainedTokenizerBase, closed: bool
 ) -> Iterator[tuple[list[int], list[int]]]:
     """Prompt and response of each row, a block at a time: tokenizers share a block among the cores."""
-    hidden = len(rows) <= _BLOCK or not sys.stderr.isatty()
-    with tqdm(total=len(rows), desc="tokenise", unit="row", leave=False, disable=hidden) as bar:
+    with Progress("tokenise", len(rows), unit="row", shown=len(rows) > _BLOCK, leave=False) as shown:
         for start in range(0, len(rows), _BLOCK):
             block = rows[start : start + _BLOCK]
             responses = _ids(tokenizer, [row.response for row in block])
             yield from zip(prompt_ids(block, tokenizer, closed=closed), responses, strict=True)
-            bar.update(len(block))
+            shown.advance(len(block))
 
 
 def prompt_ids(

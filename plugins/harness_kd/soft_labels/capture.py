@@ -5,7 +5,6 @@ Shapes: B batch, T positions, N response tokens, D hidden width, V vocabulary, K
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from math import frexp
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from harness.errors import HarnessError
@@ -22,6 +20,7 @@ from harness_kd.data.examples import Example
 from harness_kd.loss.fused import rows_per_chunk
 from harness_kd.loss.states import decoder_start, padded, response_states
 from harness_kd.placement import input_device
+from harness_kd.progress import Progress
 from harness_kd.soft_labels.cache import SoftLabelCache, writing
 from harness_kd.soft_labels.labels import SoftLabels, pack
 from harness_kd.soft_labels.manifest import Manifest
@@ -94,14 +93,12 @@ def store_missing(
             return 0
         label = start()
         total = sum(example.targets for example in todo)
-        with tqdm(
-            total=total, desc="teacher's soft labels", unit="token", disable=not sys.stderr.isatty()
-        ) as bar:
+        with Progress("teacher's soft labels", total, unit="token", shown=rank == 0) as shown:
             for batch in length_buckets(todo):
                 writer.append(
                     [(example.key, entry) for example, entry in zip(batch, label(batch), strict=True)]
                 )
-                bar.update(sum(example.targets for example in batch))
+                shown.advance(sum(example.targets for example in batch))
     return len(todo)
 
 

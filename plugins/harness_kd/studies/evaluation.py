@@ -22,6 +22,9 @@ from harness_kd.data.named import is_named
 from harness_kd.data.rows import wording_of
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from harness.lmeval.preview import Asked
     from harness.lmeval.run import EvalRequest
 
 ROLES = ("student", "teacher")
@@ -278,20 +281,22 @@ def _as_eval_options() -> Iterator[None]:
         raise HarnessError(error.problem, remedy) from error
 
 
-def planned_documents(evaluation: Evaluation) -> dict[str, int]:
-    """Documents of each task, read as for an evaluation, without a model.
+def planned_questions(evaluation: Evaluation, tokenizer: PreTrainedTokenizerBase) -> dict[str, Asked]:
+    """What each task asks, read as for an evaluation, without a model.
 
     Raises:
         HarnessError: If data, a metric or an option is missing or wrong.
     """
-    from harness.lmeval.run import EvalRequest, documents_of
+    from harness.lmeval.preview import preview
+    from harness.lmeval.run import EvalRequest
 
     request = EvalRequest(
         model_args={},
         tasks=evaluation.tasks,
         output_path=Path(),
         limit=evaluation.limit,
+        apply_chat_template=evaluation.chat,
         metadata=evaluation.metadata_of("student"),
     )
     with _as_eval_options():
-        return documents_of(request)
+        return preview(request, tokenizer)

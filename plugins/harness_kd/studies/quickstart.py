@@ -112,7 +112,7 @@ def run(settings: Quickstart, say: Callable[[str], None] = print) -> Path:
 
 def describe(settings: Quickstart) -> str:
     """The plan, for ``--dry-run``."""
-    from harness_kd.training.dry_run import describe as describe_training
+    from harness_kd.dry_run.describe import describe as describe_training
     from harness_kd.training.train import prepare
 
     parts = [

@@ -17,7 +17,7 @@ from harness_kd.models import vocabulary_hash
 from harness_kd.plan import TrainPlan
 from harness_kd.processes import agreed, alone, meet, rank, world_size
 from harness_kd.studies.board import comparable, publish_study
-from harness_kd.studies.evaluation import Evaluation, Subject, evaluate_model, planned_documents, request_of
+from harness_kd.studies.evaluation import Evaluation, Subject, evaluate_model, request_of
 
 SELF = "self"
 """As a teacher: the student's own finetuned twin (self-distillation)."""
@@ -82,31 +82,7 @@ def check(plan: TrainPlan, ratios: Sequence[float]) -> None:
     )
 
 
-def describe_study(plan: TrainPlan, ratios: Sequence[float], evaluation: Evaluation | None = None) -> str:
-    """All of it as text, for ``--dry-run``: each run, and what is evaluated on how many documents; everything is checked.
-
-    Raises:
-        HarnessError: For bad input of any part, the evaluation's data among them.
-    """
-    from harness_kd.training.dry_run import describe
-    from harness_kd.training.train import prepare
-
-    planned = runs(plan, ratios, compared=evaluation is not None)
-    documents = None if evaluation is None else planned_documents(evaluation)
-    parts = []
-    for label, run in planned.items():
-        text = describe(prepare(_as_if_taught(run, plan)))
-        parts.append(text if len(planned) == 1 else f"{label}: {run.output}\n{text}")
-    if evaluation is not None and documents is not None:
-        models = [UNTUNED, *([TEACHER] if plan.teacher not in (None, SELF) else []), *planned]
-        tasks = ", ".join(f"{task} ({count:,} documents)" for task, count in documents.items())
-        lines = [f"evaluations    {len(models)} models on {tasks}", f"models         {'; '.join(models)}"]
-        lines += [f"note           {note}" for note in evaluation.notes]
-        parts.append("\n".join([*lines, f"board          {board_of(plan, evaluation).with_suffix('.md')}"]))
-    return "\n\n".join(parts)
-
-
-def _as_if_taught(run: TrainPlan, plan: TrainPlan) -> TrainPlan:
+def as_if_taught(run: TrainPlan, plan: TrainPlan) -> TrainPlan:
     """A run whose teacher is the twin, which is not there yet: planned with the untuned student in its place, of the same size."""
     if plan.teacher != SELF or not run.kd_ratio or Path(sft_twin(plan).output).is_dir():
         return run
@@ -152,7 +128,7 @@ def then_eval(
     for note in evaluation.notes:
         say(note)
     *_, last = runs(plan, ratios, compared=True).values()  # the others need nothing that it does not
-    prepare(_as_if_taught(last, plan))
+    prepare(as_if_taught(last, plan))
     student = ModelSource.find(plan.student, role="student")
     subjects = {UNTUNED: Subject(role="student", arguments={"pretrained": str(student.folder)})}
     subjects |= teacher_subject(plan, student, evaluation, say)

@@ -2,42 +2,48 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
 from transformers import TrainerCallback
+
+from harness_kd.progress import Progress
 
 
 class StepProgress(TrainerCallback):
-    """One progress bar on a terminal with the last loss at its end, instead of a printed line per log."""
+    """How far training is, with the last loss, instead of a printed line per log."""
 
     def __init__(self) -> None:
-        self._bar: tqdm[Any] | None = None
+        self._shown: Progress | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Open the bar, where a resumed run left off."""
-        hidden = not (state.is_world_process_zero and sys.stderr.isatty())
-        self._bar = tqdm(
-            total=state.max_steps, initial=state.global_step, desc="training", unit="step", disable=hidden
-        )
+        """Begin where a resumed run left off."""
+        first = state.is_world_process_zero
+        self._shown = Progress("training", state.max_steps, unit="step", done=state.global_step, shown=first)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Advance."""
-        if self._bar is not None:
-            self._bar.update()
+        if self._shown is not None:
+            self._shown.advance()
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Show the loss."""
         logs = kwargs.get("logs") or {}
-        if self._bar is not None and "loss" in logs:
-            self._bar.set_postfix(loss=f"{logs['loss']:.3f}")
+        if self._shown is not None and "loss" in logs:
+            self._shown.advance(0, loss=f"{logs['loss']:.3f}")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Close the bar."""
-        if self._bar is not None:
-            self._bar.close()
+        """Stop."""
+        if self._shown is not None:
+            self._shown.close()
+
+
+class LogEpochs(TrainerCallback):
+    """Has a log end with each epoch, so that epochs can be told apart."""
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Ask for it."""
+        control.should_log = True
 
 
 class BestInPlace(TrainerCallback):

@@ -5,18 +5,17 @@ Every process scores its share of the rows, and sums are reduced, so that all ch
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from harness.metrics.base import Sample
 from harness.metrics.rouge import Rouge
 from harness_kd.data.examples import Example
 from harness_kd.loss.states import decoder_start, padded
+from harness_kd.progress import Progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -118,8 +117,10 @@ def _on(trainer: DistillationTrainer, inputs: dict[str, Tensor]) -> dict[str, Te
     return {name: tensor.to(trainer.args.device) for name, tensor in inputs.items()}
 
 
-def _batches(trainer: DistillationTrainer, examples: Sequence[Example], name: str) -> Any:
-    """The rows of this process, in batches of similar length, longest first, with a bar.
+def _batches(
+    trainer: DistillationTrainer, examples: Sequence[Example], name: str
+) -> Iterator[Sequence[Example]]:
+    """The rows of this process, in batches of similar length, longest first.
 
     All processes get as many batches, some of them empty: where weights are spread, they run the model together.
     """
@@ -128,4 +129,7 @@ def _batches(trainer: DistillationTrainer, examples: Sequence[Example], name: st
     mine = mine[state.process_index :: state.num_processes]
     most = -(-len(examples) // (state.num_processes * size))
     batches = [mine[number * size : (number + 1) * size] for number in range(most)]
-    return tqdm(batches, desc=name, unit="batch", leave=False, disable=not sys.stderr.isatty())
+    with Progress(name, len(batches), unit="batch", shown=state.process_index == 0, leave=False) as shown:
+        for batch in batches:
+            yield batch
+            shown.advance()

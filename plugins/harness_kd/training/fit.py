@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
+from harness.models.device import choose_device
 from harness_kd.models import vocabulary_size
 from harness_kd.plan import TrainPlan
 from harness_kd.processes import agreed, world_size
+from harness_kd.training.allocator import large_blocks_given_back
 from harness_kd.training.checkpoints import usable_checkpoint
 from harness_kd.training.lora import add_adapter, merged
 from harness_kd.training.sharding import release
@@ -37,7 +39,7 @@ def fit(prepared: Prepared, labels: LabelSource | None, folder: Path) -> dict[st
 
     from harness_kd.loss.packing import pack_width
     from harness_kd.loss.states import decoder_start
-    from harness_kd.training.callbacks import BestInPlace, StepProgress
+    from harness_kd.training.callbacks import BestInPlace, LogEpochs, StepProgress
     from harness_kd.training.dev_scores import scorer
     from harness_kd.training.trainer import Collator, DistillationTrainer, ExampleDataset
 
@@ -56,10 +58,12 @@ def fit(prepared: Prepared, labels: LabelSource | None, folder: Path) -> dict[st
         room = plan.max_length - plan.max_prompt_length
         trainer.score_dev = scorer(plan.select, prepared.dev.examples, prepared.tokenizer, new_tokens=room)
     trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(StepProgress)
-    trainer.add_callback(BestInPlace)
+    for callback in (LogEpochs, StepProgress, BestInPlace):
+        trainer.add_callback(callback)
+    spare = plan.gradient_checkpointing and choose_device().type == "cpu"
     try:
-        result = trainer.train(resume_from_checkpoint=agreed(lambda: _resume_from(folder)))
+        with large_blocks_given_back(spare):
+            result = trainer.train(resume_from_checkpoint=agreed(lambda: _resume_from(folder)))
     except ImportError as error:
         raise HarnessError(
             f"--optimizer {plan.optimizer}: {str(error).splitlines()[0]}", "Install that, or choose another."

@@ -22,8 +22,8 @@ from harness_kd.placement import FreeMemory, free_device, place, require_own, we
 from harness_kd.plan import TrainPlan
 from harness_kd.processes import agreed, meet, peers_may_vanish, rank, together, world_size
 from harness_kd.soft_labels.manifest import FILE_NAME, Manifest
+from harness_kd.soft_labels.size import label_bytes
 from harness_kd.training.card import model_card
-from harness_kd.training.dry_run import label_bytes
 from harness_kd.training.fit import fit, require_optimizer, require_reporters
 from harness_kd.training.precision import stored_dtype
 from harness_kd.training.run_folder import RUN_FILE, is_finished, model_contents, open_run, partial_folder
@@ -209,7 +209,7 @@ def capture_labels(prepared: Prepared) -> int:
 
         return capture_with_vllm(teacher, prepared.labelled.examples, folder, manifest)
     if not folder.exists():
-        require_room(prepared, label_bytes(prepared))
+        require_room(prepared, label_bytes(manifest, prepared.labelled))
     # a teacher that needs all devices is the first process's alone
     shared = agreed(lambda: FreeMemory.measured().holds(weight_bytes(teacher, manifest.teacher_dtype)))
     if not shared and rank() > 0:

@@ -1,0 +1,71 @@
+"""The plan as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.models.device import choose_device, free_memory
+from harness_kd.dry_run.stages import Stage
+from harness_kd.dry_run.timing import fits
+from harness_kd.processes import world_size
+from harness_kd.progress import duration
+
+_GIGA = 1e9
+
+
+def size(count: float) -> str:
+    """Bytes in the largest decimal unit below them."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.4g} GB"
+
+
+def table(stages: Sequence[Stage], free_disk: int) -> str:
+    """Each stage with time, disk and peak memory of a process; their sums; what is free; and what the times rest on.
+
+    Args:
+        stages: In their order.
+        free_disk: Bytes free where they write.
+    """
+    rows = [("stage", "time", "disk", "memory", "of which")]
+    for stage in stages:
+        time = f"{'at least ' if stage.time.least else ''}{duration(stage.time.seconds)}"
+        rows.append((stage.name, time, size(stage.disk), size(stage.memory.total), _parts(stage)))
+    if len(stages) > 1:
+        least = "at least " if any(stage.time.least for stage in stages) else ""
+        total = sum(stage.time.seconds for stage in stages)
+        disk, most = sum(stage.disk for stage in stages), max(stage.memory.total for stage in stages)
+        rows.append(("together", least + duration(total), size(disk), size(most), "at the fullest"))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = [
+        "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[4]]) for row in rows
+    ]
+    return "\n".join([*lines, "", *_remarks(stages, free_disk)])
+
+
+def _parts(stage: Stage) -> str:
+    """What holds the memory, most first, in gigabytes; what is under a hundredth of it is left out."""
+    parts = sorted(stage.memory.parts.items(), key=lambda part: -part[1])
+    shown = [f"{name} {held / _GIGA:.2f}" for name, held in parts if held >= 0.01 * stage.memory.total]
+    return ", ".join(shown)
+
+
+def _remarks(stages: Sequence[Stage], free_disk: int) -> list[str]:
+    processes, place = world_size(), choose_device().type
+    many = f", of {processes} processes" if processes > 1 else ""
+    lines = [
+        f"free here      {size(free_memory())} of memory ({place}), {size(free_disk)} of disk",
+        f"memory         at the fullest moment of a process{many}, in GB; an estimate (docs/distillation.md has it measured)",
+    ]
+    for stage in stages:
+        lines += [f"does not fit   {stage.name}: {stage.otherwise}"] if not fits(stage.memory) else []
+        lines += [f"not counted    {stage.name}: {stage.memory.note}"] if stage.memory.note else []
+    if sum(stage.disk for stage in stages) > free_disk:
+        lines.append("does not fit   the disk")
+    bases: dict[str, list[str]] = {}
+    for stage in stages:
+        bases.setdefault(stage.time.basis, []).append(stage.name)
+    lines += [f"time           {', '.join(names)}: estimated from {basis}" for basis, names in bases.items()]
+    return lines
