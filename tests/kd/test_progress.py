@@ -1,0 +1,170 @@
+"""What a user reads while a run goes and when it is over."""
+
+import io
+import json
+import re
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from harness_kd import progress
+from harness_kd.progress import Progress, duration
+from harness_kd.studies.closing import closing
+from harness_kd.training.allocator import large_blocks_given_back
+from harness_kd.training.summary import epoch_means, summary
+from harness_kd.training.train import train
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_line_says_step_loss_and_time_left():
+    shown = Progress("training", 600, unit="step", done=20, shown=False)
+    shown.advance(40)
+    shown.advance(60, loss="1.234")
+    assert (
+        shown.line(50.0) == "training: step 120 of 600, loss 1.234, 4.0 minutes left"
+    )  # 100 steps in 50 s, 480 to go
+    assert Progress("capture", 1000, unit="token", shown=False).line(3.0) == "capture: token 0 of 1,000"
+
+
+def test_off_a_terminal_a_line_comes_every_half_minute(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with Progress("training", 10, unit="step") as shown:
+        for _ in range(10):
+            now[0] += 11.0
+            shown.advance()
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "training: step 3 of 10, 77 seconds left",
+        "training: step 6 of 10, 44 seconds left",
+        "training: step 9 of 10, 11 seconds left",
+    ]
+    with Progress("training", 10, unit="step", shown=False) as hidden:  # another process
+        now[0] += 100.0
+        hidden.advance()
+    assert capsys.readouterr().err == ""
+
+
+def test_on_a_terminal_there_is_a_bar_and_no_line(monkeypatch):
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with Progress("training", 4, unit="step") as shown:
+        for _ in range(4):
+            shown.advance(loss="0.500")
+    written = sys.stderr.getvalue()
+    assert "4/4" in written
+    assert "loss=0.500" in written
+    assert "step 1 of 4" not in written
+
+
+def test_a_run_in_a_batch_job_says_how_far_it_is(plan, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    train(replace(plan, dev=plan.data, select="dev-loss"))
+    said = capsys.readouterr().err
+    assert re.search(r"^training: step 12 of 12, loss \d+\.\d{3}, 0 seconds left$", said, re.MULTILINE)
+    assert re.search(r"^teacher's soft labels: token \d+ of \d+, ", said, re.MULTILINE)
+    assert re.search(r"^dev loss: batch 3 of 3, 0 seconds left$", said, re.MULTILINE)
+    assert "%|" not in said
+
+
+def test_durations_are_in_the_largest_unit_of_which_there_are_two():
+    assert [duration(one) for one in (0.4, 119, 120, 7199, 7200)] == [
+        "0 seconds",
+        "119 seconds",
+        "2.0 minutes",
+        "120.0 minutes",
+        "2.0 hours",
+    ]
+
+
+def log(step, epoch, cross_entropy, divergence=0.0):
+    return {"step": step, "epoch": epoch, "cross_entropy": cross_entropy, "divergence": divergence}
+
+
+def test_epochs_are_compared_by_the_means_over_their_steps():
+    history = [
+        log(3, 0.75, 2.0, 1.0),
+        log(4, 1.0, 1.0, 0.5),
+        log(6, 1.5, 0.8, 0.4),
+        log(8, 2.0, 0.4, 0.2),
+        log(9, 2.25, 9.0, 9.0),  # of an epoch that is not whole
+    ]
+    means = epoch_means(history)
+    assert set(means) == {1, 2}
+    assert means[1] == pytest.approx({"cross_entropy": (3 * 2 + 1) / 4, "divergence": (3 * 1 + 0.5) / 4})
+    assert means[2] == pytest.approx({"cross_entropy": 0.6, "divergence": 0.3})
+    assert epoch_means([log(2, 0.5, 1.5)]) == {1: {"cross_entropy": 1.5, "divergence": 0.0}}
+    assert epoch_means([]) == {}
+
+
+def test_the_summary_of_a_run_is_of_its_epochs(plan):
+    folder = train(replace(plan, epochs=3, batch_size=5))  # 10 steps an epoch, logged every second one
+    history = json.loads((folder / "run.json").read_text())["metrics"]["history"]
+    assert {1.0, 2.0, 3.0} <= {entry["epoch"] for entry in history}
+    means = epoch_means(history)
+    assert means[3]["cross_entropy"] < means[1]["cross_entropy"]
+    first, last = (f"{means[epoch]['cross_entropy']:.3f}" for epoch in (1, 3))
+    said = summary(folder)
+    assert said.startswith("run: 30 steps, cross-entropy ")
+    assert f"cross-entropy {first} in epoch 1 -> {last} in epoch 3 nats per token" in said
+    assert "divergence" in said
+    once = summary(train(replace(plan, epochs=1, kd_ratio=0.0, teacher=None, output=plan.output + "-once")))
+    assert re.fullmatch(r"run-once: 6 steps, cross-entropy \d\.\d{3} in epoch 1 nats per token", once)
+
+
+def test_freed_tensors_return_to_the_system():
+    psutil = pytest.importorskip("psutil")
+    if not sys.platform.startswith("linux"):
+        pytest.skip("glibc alone keeps what is freed")
+
+    def resident():
+        return psutil.Process().memory_info().rss
+
+    with large_blocks_given_back():
+        before = resident()
+        large = [torch.ones(1 << 19) for _ in range(100)]  # 2 MiB each
+        small = [torch.ones(100) for _ in range(100)]
+        held = resident()
+        del large
+        after = resident()
+    assert held - before > 150e6
+    assert after - before < 20e6
+    assert len(small) == 100
+
+
+def test_a_study_ends_with_verdict_table_and_page(tmp_path):
+    from harness_kd.plan import TrainPlan
+    from harness_kd.studies.evaluation import plan_evaluation
+    from harness_kd.studies.then_eval import TEACHER, UNTUNED, runs, then_eval
+
+    from harness.newsworld import models
+
+    data = "newsworld?n=16&seed=5"
+    plan = TrainPlan(
+        student=str(models.path("student")),
+        teacher=str(models.path("teacher")),
+        kd_ratio=1.0,
+        data=data,
+        output=str(tmp_path / "s"),
+        epochs=1,
+    )
+    board = then_eval(
+        plan, (1.0,), plan_evaluation(data, limit=8, metadata={"metrics": "oracle"}), lambda _: None
+    )
+    said = closing(board, [UNTUNED, TEACHER, *runs(plan, (1.0,), compared=True)])
+    verdict, table, page = said.split("\n\n")
+    assert "s, KD ratio 1" in verdict
+    assert "s, SFT" in verdict
+    assert page == f"Page: {tmp_path / 's-eval' / 'leaderboard.html'}"
+    header, *rows = table.splitlines()
+    assert header.split()[:2] == ["model", "oracle_faithfulness"]
+    assert {row.split("  ")[0] for row in rows} == {UNTUNED, TEACHER, "s, SFT", "s, KD ratio 1"}
+    assert all(re.search(r"\d+\.\d \[\d+\.\d, \d+\.\d\]", row) for row in rows)
+    assert {row.split("  ")[0] for row in closing(board, [TEACHER]).split("\n\n")[1].splitlines()[1:]} == {
+        TEACHER
+    }
