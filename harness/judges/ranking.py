@@ -10,9 +10,9 @@ import numpy as np
 
 from harness.judges.calibration import ece
 from harness.judges.judge import THRESHOLD
+from harness.stats.bootstrap import IntArray, Interval, percentile_interval
 
-N_RESAMPLES = 1000
-_SEED = 12345
+_NONE = ((0, 0), (0, 0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +50,12 @@ def rank(scores: Sequence[float], labels: Sequence[int]) -> Ranking:
 
     A measure that needs both classes is NaN where one is missing.
     """
+    from sklearn.metrics import confusion_matrix
+
     kept = [(score, label) for score, label in zip(scores, labels, strict=True) if not math.isnan(score)]
-    found = [(score < THRESHOLD, label == 0) for score, label in kept]
-    tp = sum(said and is_so for said, is_so in found)
-    fp = sum(said and not is_so for said, is_so in found)
-    fn = sum(not said and is_so for said, is_so in found)
-    tn = len(found) - tp - fp - fn
     values, truth = [score for score, _ in kept], [label for _, label in kept]
+    # a row for each truth, a column for each verdict; what is consistent is the negative class
+    (tp, fn), (fp, tn) = confusion_matrix(truth, _passed(values), labels=[0, 1]).tolist() if kept else _NONE
     return Ranking(
         n=len(kept),
         failed=len(scores) - len(kept),
@@ -72,36 +71,27 @@ def rank(scores: Sequence[float], labels: Sequence[int]) -> Ranking:
 
 def balanced_accuracy(scores: Sequence[float], labels: Sequence[int]) -> float:
     """Mean share of right verdicts over the two classes; NaN if one is missing."""
-    right = {0: [s < THRESHOLD for s, y in zip(scores, labels, strict=True) if y == 0],
-             1: [s >= THRESHOLD for s, y in zip(scores, labels, strict=True) if y == 1]}  # fmt: skip
-    if not right[0] or not right[1]:
+    if len(set(labels)) != 2:
         return math.nan
-    return (sum(right[0]) / len(right[0]) + sum(right[1]) / len(right[1])) / 2
+    right = np.asarray(_passed(scores)) == np.asarray(labels)
+    return float(np.mean([right[np.asarray(labels) == label].mean() for label in (0, 1)]))
 
 
 def auroc(scores: Sequence[float], labels: Sequence[int]) -> float:
-    """Probability that a consistent pair scores above a hallucinated one, ties by half (Mann-Whitney); NaN without both classes."""
-    from scipy.stats import rankdata
+    """Probability that a consistent pair scores above a hallucinated one, ties by half; NaN without both classes."""
+    from sklearn.metrics import roc_auc_score
 
-    truth = np.asarray(labels)
-    positive, negative = int((truth == 1).sum()), int((truth == 0).sum())
-    if not positive or not negative:
-        return math.nan
-    total = float(rankdata(scores)[truth == 1].sum())
-    return (total - positive * (positive + 1) / 2) / (positive * negative)
+    return float(roc_auc_score(labels, scores)) if len(set(labels)) == 2 else math.nan
 
 
-def interval(name: str, scores: Sequence[float], labels: Sequence[int]) -> tuple[float, float]:
+def interval(name: str, scores: Sequence[float], labels: Sequence[int]) -> Interval:
     """95% percentile bootstrap over pairs of one of `measure`'s names; a draw without both classes is left out."""
-    function = _MEASURES[name]
     values, truth = np.asarray(scores, dtype=np.float64), np.asarray(labels)
-    rng = np.random.default_rng(_SEED)
-    draws = []
-    for _ in range(N_RESAMPLES):
-        index = rng.integers(0, len(values), len(values))
-        draws.append(function(values[index].tolist(), truth[index].tolist()))
-    low, high = np.nanpercentile(draws, [2.5, 97.5])
-    return float(low), float(high)
+
+    def drawn(index: IntArray) -> float:
+        return measure(name, values[index].tolist(), truth[index].tolist())
+
+    return percentile_interval(drawn, len(values))
 
 
 def measure(name: str, scores: Sequence[float], labels: Sequence[int]) -> float:
@@ -112,3 +102,7 @@ def measure(name: str, scores: Sequence[float], labels: Sequence[int]) -> float:
 
 
 _MEASURES = {"balanced_accuracy": balanced_accuracy, "auroc": auroc, "ece": ece}
+
+
+def _passed(scores: Sequence[float]) -> list[int]:
+    return [int(score >= THRESHOLD) for score in scores]

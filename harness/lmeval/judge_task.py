@@ -126,11 +126,11 @@ class JudgeTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no typ
         labels, scores = [label for label, _ in judged], [score for _, score in judged]
         summaries = {}
         for key, higher in MEASURES.items():
-            low, high = ranking.interval(key, scores, labels)
+            interval = ranking.interval(key, scores, labels)
             summaries[key] = {
                 "value": ranking.measure(key, scores, labels),
-                "low": low,
-                "high": high,
+                "low": interval.low,
+                "high": interval.high,
                 "n": len(scores),
                 "higher_is_better": higher,
                 "signature": f"{key}|{self._judge_signature or 'choices:no,yes'}|threshold:0.5|bins:10|version:1",

@@ -19,11 +19,13 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.stats.resampling import resampled_sums
 from harness.stats.ties import TIE, settled, size_of, varies
 from harness.stats.ties import FloatArray as FloatArray
 
+IntArray = NDArray[np.int64]
 ScoreFunction = Callable[[FloatArray], FloatArray]
 """Statistics summed over each of b sets of documents, shape [b, k], to b finite scores, shape [b]."""
 
@@ -136,6 +138,37 @@ def bootstrap_statistic(
     total = table.sum(axis=0)
     observed = float(fn(total[None, :])[0])
     return bca_interval(replicates, observed, fn(total[None, :] - table), confidence=confidence)
+
+
+def percentile_interval(
+    measure: Callable[[IntArray], float],
+    n: int,
+    *,
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 12345,
+) -> Interval:
+    """Return the percentile bootstrap interval of a measure that is no function of sums, such as an AUROC.
+
+    Not BCa: its jackknife would ask for the measure once more for each of n samples.
+
+    Args:
+        measure: Maps the indices of a resample, shape [n], to a score; NaN where it is not defined there.
+        n: Number of samples, at least 1.
+        n_resamples: Number of bootstrap resamples.
+        confidence: Nominal coverage, in (0, 1).
+        seed: Seed of the generator.
+
+    Returns:
+        The interval, over the resamples in which the measure is defined; NaN limits where it is in none.
+    """
+    generator = np.random.default_rng(seed)
+    drawn = np.array([measure(generator.integers(0, n, n)) for _ in range(n_resamples)])
+    defined = drawn[~np.isnan(drawn)]
+    if not len(defined):
+        return Interval(float("nan"), float("nan"))
+    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(low), float(high))
 
 
 def bca_interval(

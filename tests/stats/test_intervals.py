@@ -15,6 +15,7 @@ from harness.stats import (
     resampling,
     wilson_interval,
 )
+from harness.stats.bootstrap import percentile_interval
 from harness.stats.resampling import resampled_sums
 
 
@@ -124,3 +125,21 @@ def test_coverage(n: int, repeats: int, low: float, high: float) -> None:
 @pytest.mark.slow
 def test_coverage_closely() -> None:
     test_coverage(200, 4000, 0.93, 0.96)
+
+
+def test_a_measure_of_samples_has_scipys_percentile_interval() -> None:
+    """Of the mean, where scipy draws other resamples; and of one that is not defined for every draw."""
+    from scipy.stats import bootstrap
+
+    values = np.random.default_rng(3).exponential(size=80)
+    ours = percentile_interval(lambda index: float(values[index].mean()), 80, n_resamples=4000)
+    theirs = bootstrap((values,), np.mean, n_resamples=4000, method="percentile", rng=1).confidence_interval
+    width = theirs.high - theirs.low
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.06 * width)
+    some = percentile_interval(
+        lambda i: float(values[i].mean()) if i[0] % 2 else math.nan, 80, n_resamples=4000
+    )
+    assert (some.low, some.high) == pytest.approx((ours.low, ours.high), abs=0.06 * width)
+    none = percentile_interval(lambda _: math.nan, 3)
+    assert math.isnan(none.low)
+    assert math.isnan(none.high)
