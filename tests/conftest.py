@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +57,13 @@ def _no_network() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _quick_garbage() -> None:
+    """What the libraries hold is never garbage: looking through it again took most of the time of a small training run."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository's root."""
@@ -67,3 +77,30 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no ../shared/data beside this checkout")
     return folder
+
+
+StockLmEval = Callable[..., "subprocess.CompletedProcess[str]"]
+
+# Stock lm_eval, except that its own thousands of files, which take it seconds to read, are passed over.
+_STOCK = """
+import sys
+from pathlib import Path
+from lm_eval import __main__
+from lm_eval.tasks import manager
+sys.argv[0] = __main__.__file__
+stock, build = Path(manager.__file__).parent, manager.TaskIndex.build
+manager.TaskIndex.build = staticmethod(lambda paths: build([path for path in paths if path != stock]))
+__main__.cli_evaluate()
+"""
+
+
+@pytest.fixture(scope="session")
+def stock_lm_eval(root: Path) -> StockLmEval:
+    """Runs lm_eval's own command with these words in a process of its own."""
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'plugins'}"}
+        command = [sys.executable, "-c", _STOCK, *words]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    return run

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -21,6 +19,9 @@ from harness.lookback.guided import Guidance, check, ends_with, guided, text_of
 from harness.models.load import load_language_model
 from harness.newsworld import models
 from harness.newsworld.oracle import judge
+
+if TYPE_CHECKING:
+    from tests.conftest import StockLmEval
 
 
 @pytest.fixture(scope="module")
@@ -147,12 +148,12 @@ def test_what_cannot_be_guided_is_refused(student) -> None:
         Guidance(candidates=0, choose="best")
 
 
-def test_as_a_model_of_stock_lm_eval(tmp_path: Path) -> None:
+def test_as_a_model_of_stock_lm_eval(tmp_path: Path, stock_lm_eval: StockLmEval) -> None:
     """Through the command line, as a user has it."""
-    command = [sys.executable, "-m", "lm_eval", "--model", "harness-lookback-guided", "--model_args",
-               f"pretrained={models.path('student')},candidates=2", "--tasks", "kd_newsworld_factual", "--device", "cpu",
-               "--limit", "3", "--output_path", str(tmp_path), "--log_samples"]  # fmt: skip
-    subprocess.run(command, check=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}, capture_output=True)
+    words = ["--model", "harness-lookback-guided", "--model_args", f"pretrained={models.path('student')},candidates=2",
+             "--tasks", "kd_newsworld_factual", "--device", "cpu", "--limit", "3",
+             "--output_path", str(tmp_path), "--log_samples"]  # fmt: skip
+    assert stock_lm_eval(*words).returncode == 0
     (log,) = tmp_path.glob("*/samples_kd_newsworld_factual_*.jsonl")
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert len(rows) == 3

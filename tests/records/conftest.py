@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,6 +20,9 @@ from harness.newsworld import rows
 from harness.records import Document, Record, SampleRecord
 from harness.records.documents import encode_documents
 from harness.stats.rounding import rounded_tree
+
+if TYPE_CHECKING:
+    from tests.conftest import StockLmEval
 
 GENERATE = """
 task: stranger_generate
@@ -57,7 +57,11 @@ metric_list:
 
 
 @pytest.fixture(scope="session")
-def results(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def results(
+    root: Path,
+    stock_lm_eval: StockLmEval,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """One run of the stock command over three tasks, with the shipped student."""
     folder = tmp_path_factory.mktemp("stock")
     data = folder / "data.jsonl"
@@ -87,14 +91,7 @@ def results(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         str(tasks),
     ]
     words += ["--metadata", json.dumps(metadata)]
-    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'plugins'}"}
-    ran = subprocess.run(
-        [sys.executable, "-m", "lm_eval", *words],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = stock_lm_eval(*words)
     assert ran.returncode == 0, ran.stderr[-2000:]
     (written,) = (folder / "out").iterdir()
     return written

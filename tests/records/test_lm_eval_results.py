@@ -1,14 +1,13 @@
 """Results folders that lm-eval did not finish, wrote in another version, or wrote about a model that has moved."""
 
+from __future__ import annotations
+
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -21,6 +20,9 @@ from harness.models.identity import model_identity
 from harness.records import from_lm_eval, import_results, load_documents, load_record
 from harness.records.deep import recompute
 from harness.records.lm_eval_log import read_rows
+
+if TYPE_CHECKING:
+    from tests.conftest import StockLmEval
 
 
 def test_results_of_another_version_name_what_is_missing(tmp_path: Path) -> None:
@@ -200,17 +202,13 @@ def test_one_folder_that_fails_does_not_stop_the_others(
     assert "no results_*.json" in error
 
 
-def test_a_model_that_answers_nothing_is_a_record(root: Path, tmp_path: Path) -> None:
+def test_a_model_that_answers_nothing_is_a_record(
+    root: Path, tmp_path: Path, stock_lm_eval: StockLmEval
+) -> None:
     words = ["--model", "dummy", "--tasks", "kd_newsworld_factual", "--output_path", str(tmp_path / "out")]
     words += ["--log_samples", "--include_path", str(root / "tasks"), "--metadata"]
     words += [json.dumps({"n_documents": 5, "metrics": "oracle,rouge,chrf,surface", "answer_min_words": 3})]
-    ran = subprocess.run(
-        [sys.executable, "-m", "lm_eval", *words],
-        env={**os.environ, "PYTHONPATH": str(root)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = stock_lm_eval(*words)
     assert ran.returncode == 0, ran.stderr[-2000:]
     (path,) = import_results(tmp_path / "out", tmp_path / "records")
     record = load_record(path)
