@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,10 +24,15 @@ def sources(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*.py") if "startup" not in path.parts)
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
 def imported_modules(path: Path, root: Path) -> Iterator[tuple[int, str]]:
     """Line and full name of everything that a file imports, inside functions too."""
     package = list(path.relative_to(root).parent.parts)
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -116,27 +122,24 @@ def test_no_file_imports_itself_by_way_of_others(root: Path) -> None:
     }
     edges = {}
     for module, (path, base) in paths.items():
-        names = [name for _, name in imported_modules(path, base) if not typing_only(path, name)]
+        names = {name for _, name in imported_modules(path, base)} - typing_only(path)
         targets = {name if name in paths else name.rpartition(".")[0] for name in names}
         edges[module] = {target for target in targets if target in paths and target != module}
     assert circles(edges) == []
 
 
-def typing_only(path: Path, name: str) -> bool:
-    """Whether a name is imported for type checkers alone, which is no import when the program runs."""
-    tree = ast.parse(path.read_text("utf-8"))
+def typing_only(path: Path) -> set[str]:
+    """Names that are imported for type checkers alone, which is no import when the program runs."""
+    tree = parsed(path)
     blocks = [
         n for n in ast.walk(tree) if isinstance(n, ast.If) and getattr(n.test, "id", "") == "TYPE_CHECKING"
     ]
     inside = {id(node) for block in blocks for node in ast.walk(block)}
-    found = [
-        id(node) in inside
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-        if f"{node.module}.{alias.name}" == name
-    ]
-    return bool(found) and all(found)
+    found: dict[bool, set[str]] = {True: set(), False: set()}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            found[id(node) in inside] |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found[True] - found[False]
 
 
 def opens_for_writing(node: ast.AST) -> bool:
