@@ -32,7 +32,7 @@ check: $(STAMP) ## Lint, formatting and types
 	$(BIN)/mypy
 
 test: check ## Everything that must pass before a change lands
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadscope
 
 slow: $(STAMP) ## The tests that take minutes
 	$(BIN)/python -m pytest -m slow
