@@ -198,20 +198,41 @@ def test_a_damaged_install_never_stops_lm_eval(make_environment: MakeEnvironment
 
 
 @pytest.fixture(scope="module")
-def wheel_from_sdist(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a source archive, and of the wheel that was built from it."""
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(root)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    (built,) = folder.glob("*.whl")
-    return built
+    return folder
 
 
 @pytest.mark.slow
-def test_a_wheel_by_way_of_the_sdist_is_the_same(wheel: Path, wheel_from_sdist: Path) -> None:
-    with zipfile.ZipFile(wheel) as direct, zipfile.ZipFile(wheel_from_sdist) as by_sdist:
+def test_a_wheel_by_way_of_the_sdist_is_the_same(wheel: Path, built: Path) -> None:
+    (by_way_of_it,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as direct, zipfile.ZipFile(by_way_of_it) as by_sdist:
         assert {i.filename: i.CRC for i in direct.infolist()} == {
             i.filename: i.CRC for i in by_sdist.infolist()
         }
+
+
+@pytest.mark.slow
+def test_a_source_archive_installs_as_the_wheel_does(
+    make_environment: MakeEnvironment, from_wheel: Environment, built: Path, root: Path
+) -> None:
+    (archive,) = built.glob("*.tar.gz")
+    environment = make_environment()
+    environment.install(str(archive))
+    assert environment.run("harness", "--version").stdout == f"harness {__version__}\n"
+    found = listed_tasks(environment)
+    assert found.keys() >= our_task_names(root)
+    assert all(
+        path.is_relative_to(environment.site_packages / "harness" / "tasks") for path in found.values()
+    )
+
+    def ours(files: set[str]) -> set[str]:
+        return {name for name in files if not name.endswith(("RECORD", "direct_url.json"))}
+
+    assert ours(environment.installed_files()) == ours(from_wheel.installed_files())
 
 
 @pytest.mark.slow
