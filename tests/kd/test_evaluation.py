@@ -13,7 +13,6 @@ from harness_kd.studies.board import publish_study
 from harness_kd.studies.evaluation import (
     Evaluation,
     Subject,
-    chat_variants,
     evaluate_model,
     plan_evaluation,
     planned_questions,
@@ -204,13 +203,6 @@ def test_short_answers_count_where_right_ones_are_short(tmp_path):
             "answer_min_words"
         ]
         == 3
-    )
-
-
-def test_chats_take_the_variants_of_tasks_that_have_one():
-    assert chat_variants(["kd_xsum_factual", "kd_newsworld_factual"]) == (
-        "kd_xsum_factual_chat",
-        "kd_newsworld_factual",
     )
 
 
