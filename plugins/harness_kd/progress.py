@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -11,6 +12,8 @@ from tqdm import tqdm
 
 EVERY = 30.0
 """Seconds between plain lines."""
+NOTED = 1.0
+"""Seconds between looks at what is noted beside a bar."""
 
 
 class Progress:
@@ -31,9 +34,9 @@ class Progress:
         """
         self._name, self._total, self._unit = name, total, unit
         self._done = self._before = done
-        self._notes: dict[str, str] = {}
         self._started = self._said = time.monotonic()
         terminal = sys.stderr.isatty()
+        self._every = NOTED if terminal else EVERY
         self._plain = shown and not terminal
         self._bar: tqdm[Any] | None = None
         if shown and terminal:
@@ -47,31 +50,36 @@ class Progress:
     ) -> None:
         self.close()
 
-    def advance(self, units: int = 1, **notes: str) -> None:
+    def advance(self, units: int = 1, **notes: Callable[[], str]) -> None:
         """Some more is done.
 
         Args:
             units: How much.
-            notes: What is to be shown beside it from now on, such as ``loss="1.234"``.
+            notes: What to show beside it, such as ``loss=lambda: "1.234"``; asked for only when shown, because to read a number
+                from an accelerator is to wait for it.
         """
         self._done += units
-        self._notes |= notes
+        now = time.monotonic()
+        due = now - self._said >= self._every
+        if due:
+            self._said = now
         if self._bar is not None:
-            if notes:
-                self._bar.set_postfix(self._notes, refresh=False)
+            if due and notes:
+                self._bar.set_postfix({name: read() for name, read in notes.items()}, refresh=False)
             self._bar.update(units)
-        if self._plain and time.monotonic() - self._said >= EVERY:
-            self._said = time.monotonic()
-            print(self.line(self._said - self._started), file=sys.stderr, flush=True)
+        elif self._plain and due:
+            shown = {name: read() for name, read in notes.items()}
+            print(self.line(now - self._started, **shown), file=sys.stderr, flush=True)
 
-    def line(self, seconds: float) -> str:
+    def line(self, seconds: float, **notes: str) -> str:
         """``training: step 120 of 600, loss 1.234, 4.0 minutes left``.
 
         Args:
             seconds: Since the beginning.
+            notes: What to say beside it.
         """
         words = [f"{self._name}: {self._unit} {self._done:,} of {self._total:,}"]
-        words += [f"{name} {value}" for name, value in self._notes.items()]
+        words += [f"{name} {value}" for name, value in notes.items()]
         if now := self._done - self._before:
             words.append(f"{duration(seconds / now * (self._total - self._done))} left")
         return ", ".join(words)

@@ -15,47 +15,64 @@ from harness_kd.training.allocator import large_blocks_given_back
 from harness_kd.training.summary import epoch_means, summary
 from harness_kd.training.train import train
 
+from harness.quiet import hide_loading_bars
+
 
 class Terminal(io.StringIO):
     def isatty(self):
         return True
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that have passed; what it holds is what the time is."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
 def test_a_line_says_step_loss_and_time_left():
     shown = Progress("training", 600, unit="step", done=20, shown=False)
-    shown.advance(40)
-    shown.advance(60, loss="1.234")
-    assert (
-        shown.line(50.0) == "training: step 120 of 600, loss 1.234, 4.0 minutes left"
-    )  # 100 steps in 50 s, 480 to go
+    shown.advance(100)
+    said = shown.line(50.0, loss="1.234")  # 100 steps in 50 s, 480 to go
+    assert said == "training: step 120 of 600, loss 1.234, 4.0 minutes left"
     assert Progress("capture", 1000, unit="token", shown=False).line(3.0) == "capture: token 0 of 1,000"
 
 
-def test_off_a_terminal_a_line_comes_every_half_minute(monkeypatch, capsys):
-    now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    with Progress("training", 10, unit="step") as shown:
-        for _ in range(10):
-            now[0] += 11.0
-            shown.advance()
-    said = capsys.readouterr().err.splitlines()
-    assert said == [
-        "training: step 3 of 10, 77 seconds left",
-        "training: step 6 of 10, 44 seconds left",
-        "training: step 9 of 10, 11 seconds left",
-    ]
-    with Progress("training", 10, unit="step", shown=False) as hidden:  # another process
-        now[0] += 100.0
-        hidden.advance()
-    assert capsys.readouterr().err == ""
+def test_off_a_terminal_a_line_comes_every_half_minute(clock, capsys):
+    said = {}
+    with Progress("training", 1800, unit="step") as shown:
+        for second in range(1, 181):
+            clock[0] = float(second)
+            shown.advance(10, loss=lambda: f"{3 - clock[0] / 100:.3f}")
+            if line := capsys.readouterr().err:
+                said[second] = line
+    assert said == {
+        30: "training: step 300 of 1,800, loss 2.700, 2.5 minutes left\n",
+        60: "training: step 600 of 1,800, loss 2.400, 2.0 minutes left\n",
+        90: "training: step 900 of 1,800, loss 2.100, 90 seconds left\n",
+        120: "training: step 1,200 of 1,800, loss 1.800, 60 seconds left\n",
+        150: "training: step 1,500 of 1,800, loss 1.500, 30 seconds left\n",
+        180: "training: step 1,800 of 1,800, loss 1.200, 0 seconds left\n",
+    }
 
 
-def test_on_a_terminal_there_is_a_bar_and_no_line(monkeypatch):
-    monkeypatch.setattr(progress, "EVERY", 0.0)
+def test_a_loss_is_asked_for_only_when_it_is_said(clock, capsys):
+    asked = []
+    for shown in (Progress("training", 9, unit="step"), Progress("training", 9, unit="step", shown=False)):
+        for _ in range(9):
+            clock[0] += 10.0
+            shown.advance(loss=lambda: asked.append(clock[0]) or "1.000")
+    assert asked == [30.0, 60.0, 90.0]
+    assert len(capsys.readouterr().err.splitlines()) == 3  # another process says nothing
+
+
+def test_on_a_terminal_there_is_a_bar_and_no_line(clock, monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     with Progress("training", 4, unit="step") as shown:
         for _ in range(4):
-            shown.advance(loss="0.500")
+            clock[0] += 40.0
+            shown.advance(loss=lambda: "0.500")
     written = sys.stderr.getvalue()
     assert "4/4" in written
     assert "loss=0.500" in written
@@ -63,10 +80,15 @@ def test_on_a_terminal_there_is_a_bar_and_no_line(monkeypatch):
 
 
 def test_a_run_in_a_batch_job_says_how_far_it_is(plan, monkeypatch, capsys):
+    hide_loading_bars()  # as the command does
     monkeypatch.setattr(progress, "EVERY", 0.0)
-    train(replace(plan, dev=plan.data, select="dev-loss"))
+    folder = train(replace(plan, dev=plan.data, select="dev-loss"))
     said = capsys.readouterr().err
-    assert re.search(r"^training: step 12 of 12, loss \d+\.\d{3}, 0 seconds left$", said, re.MULTILINE)
+    line = r"^training: step (\d+) of 12, loss (\d+\.\d{3}), \d+ seconds left$"
+    shown = {int(step): float(loss) for step, loss in re.findall(line, said, re.MULTILINE)}
+    history = json.loads((folder / "run.json").read_text())["metrics"]["history"]
+    assert set(shown) == set(range(1, 13))
+    assert shown == pytest.approx({entry["step"]: entry["loss"] for entry in history}, abs=6e-4)
     assert re.search(r"^teacher's soft labels: token \d+ of \d+, ", said, re.MULTILINE)
     assert re.search(r"^dev loss: batch 3 of 3, 0 seconds left$", said, re.MULTILINE)
     assert "%|" not in said

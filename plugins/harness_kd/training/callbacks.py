@@ -11,9 +11,10 @@ from harness_kd.progress import Progress
 
 
 class StepProgress(TrainerCallback):
-    """How far training is, with the last loss, instead of a printed line per log."""
+    """How far training is, with the mean loss of this process since the last log."""
 
-    def __init__(self) -> None:
+    def __init__(self, trainer: Any) -> None:
+        self._trainer = trainer
         self._shown: Progress | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
@@ -24,13 +25,7 @@ class StepProgress(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Advance."""
         if self._shown is not None:
-            self._shown.advance()
-
-    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Show the loss."""
-        logs = kwargs.get("logs") or {}
-        if self._shown is not None and "loss" in logs:
-            self._shown.advance(0, loss=f"{logs['loss']:.3f}")
+            self._shown.advance(loss=lambda: f"{self._trainer.recent_loss():.3f}")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Stop."""

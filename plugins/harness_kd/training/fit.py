@@ -54,11 +54,12 @@ def fit(prepared: Prepared, labels: LabelSource | None, folder: Path) -> dict[st
         eval_dataset=None if prepared.dev is None else ExampleDataset(prepared.dev.examples),
         data_collator=Collator(labels, plan.temperature, decoder_start(model), width),
     )
+    del model  # the trainer's alone, which gives it back before an adapter is merged
     if prepared.dev is not None:
         room = plan.max_length - plan.max_prompt_length
         trainer.score_dev = scorer(plan.select, prepared.dev.examples, prepared.tokenizer, new_tokens=room)
     trainer.remove_callback(ProgressCallback)
-    for callback in (LogEpochs, StepProgress, BestInPlace):
+    for callback in (LogEpochs, StepProgress(trainer), BestInPlace):
         trainer.add_callback(callback)
     spare = plan.gradient_checkpointing and choose_device().type == "cpu"
     try:

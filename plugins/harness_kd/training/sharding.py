@@ -47,5 +47,6 @@ def release(trainer: DistillationTrainer) -> None:
 
     unset_hf_deepspeed_config()  # type: ignore[no-untyped-call]
     trainer.accelerator.free_memory()
-    del trainer.model, trainer.model_wrapped
+    del trainer.model, trainer.model_wrapped, trainer.callback_handler.model
+    trainer.optimizer = trainer.callback_handler.optimizer = None
     free_device()

@@ -199,6 +199,10 @@ class DistillationTrainer(Trainer):
             self._parts += outputs.parts
         return (loss, outputs) if return_outputs else loss
 
+    def recent_loss(self) -> float:
+        """Mean over the steps since the last log, in this process, read from its device."""
+        return float(self._tr_loss) / (self.state.global_step - self._globalstep_last_logged)
+
     @torch.no_grad()
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:  # noqa: ARG002
         """Score the model by `score_dev`; the Trainer calls it before it saves."""
