@@ -129,6 +129,14 @@ def test_the_stock_task_whose_every_document_is_evaluated_refuses_them(tmp_path:
     json.dumps(task.dump_config(), default=str)
 
 
+def test_pairs_that_judges_are_ranked_on_are_no_examples(load_task: Callable[..., Any]) -> None:
+    task = load_task("kd_judge_newsworld", n_documents=8)
+    task.set_fewshot_seed(0)
+    assert str(task.eval_docs[0]["source"]) in task.fewshot_context(task.eval_docs[0], num_fewshot=0)
+    with pytest.raises(HarnessError, match="all documents of this task are evaluated"):
+        task.fewshot_context(task.eval_docs[0], num_fewshot=1)
+
+
 def test_real_dialogues(
     shared_data: Path, load_task: Callable[..., Any], run_with_answers: RunWithAnswers
 ) -> None:
