@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from harness.models.identity import without_path
 from harness_kd.dry_run.inference import capture_memory, evaluation_memory
 from harness_kd.dry_run.memory import Memory
@@ -24,7 +26,6 @@ _KEPT_CHECKPOINTS = 3
 """Two, and a third until it is whole."""
 _BYTES_PER_TOKEN = 10
 """Of the text of a token, in the sample log and in the cache of responses."""
-_WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,7 @@ def _disk_of_training(prepared: Prepared) -> int:
     else:
         written = math.ceil(plan.epochs)
     at_once = min(written, _KEPT_CHECKPOINTS) + (prepared.dev is not None and written > _KEPT_CHECKPOINTS)
-    whole = prepared.student.parameters * _WIDTHS[prepared.save_dtype]
+    whole = prepared.student.parameters * getattr(torch, prepared.save_dtype).itemsize
     finished = counted.trained if plan.lora_rank and plan.keep_adapter else whole
     return at_once * (counted.trained + counted.optimizer) + finished
 

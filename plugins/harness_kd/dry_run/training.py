@@ -6,7 +6,7 @@ fullest moment is one of
     a step         process + labels + weights + optimizer + (copies + gradients + logits + activations, at the fullest moment)
     the update     process + labels + weights + optimizer + gradients + what the update needs beside them
     the saving     process + labels + weights + optimizer + weights in the precision to save in, if that is another
-    the merging    process + labels + the student as it is stored, twice (adapters)
+    the merging    process + labels + the student as it is stored + what of it is written anew (adapters)
     the teacher    process + weights + optimizer + the teacher's weights and activations (with --online-teacher also in the others)
 
 Shapes: B batch, T positions, N response tokens, K kept teacher entries, V rows of the head, D hidden width.
@@ -43,6 +43,7 @@ from harness_kd.dry_run.shares import Shares
 from harness_kd.loss.fused import IGNORE_INDEX
 from harness_kd.processes import world_size
 from harness_kd.soft_labels.size import label_bytes
+from harness_kd.training.precision import stored_dtype
 
 if TYPE_CHECKING:
     from harness_kd.data.examples import Example
@@ -67,6 +68,8 @@ class Counted:
     optimizer: int
     largest_layer: int
     """Weights of the largest block that is gathered at once where weights are divided."""
+    adapted: int
+    """Number of the frozen weights that an adapter is merged into."""
     note: str = ""
     """What could not be counted."""
 
@@ -88,10 +91,17 @@ def training_memory(prepared: Prepared) -> Memory:
         moments.append(kept + asked)
     shared = [_shared(moment, counted) for moment in moments]
     if on_processor and plan.lora_rank and not plan.keep_adapter:
-        stored = sum(file.stat().st_size for file in weight_files(prepared.student.folder))
-        shared.append(Counter({WEIGHTS: stored, COPIES: stored}))
+        shared.append(_merging(prepared, counted.adapted))
     fullest = max(shared, key=lambda moment: moment.total())
     return Memory(parts=dict(always + fullest), note=counted.note)
+
+
+def _merging(prepared: Prepared, adapted: int) -> Counter[str]:
+    """The stored student, and in the precision to save in what of it is written anew: all of it where that is another."""
+    student, dtype = prepared.student, prepared.save_dtype
+    stored = sum(file.stat().st_size for file in weight_files(student.folder))
+    written = adapted if dtype == stored_dtype(student.folder) else student.parameters
+    return Counter({WEIGHTS: stored, COPIES: written * getattr(torch, dtype).itemsize})
 
 
 def _shared(moment: Counter[str], counted: Counted) -> Counter[str]:
@@ -206,6 +216,9 @@ def _count(prepared: Prepared, inputs: dict[str, Tensor]) -> Counted:
         trained=sum(weight.numel() * weight.element_size() for weight in trained),
         optimizer=states,
         largest_layer=_largest_layer(model),
+        adapted=sum(
+            module.get_base_layer().weight.numel() for module in model.modules() if hasattr(module, "lora_A")
+        ),
         note=note,
     )
 
