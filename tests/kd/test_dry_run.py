@@ -2,6 +2,7 @@
 
 import json
 import struct
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,16 @@ from harness_kd.dry_run.inference import capture_memory, evaluation_memory
 from harness_kd.dry_run.live import ACTIVATIONS, COPIES, GRADIENTS, LOGITS, OPTIMIZER, WEIGHTS, weightless
 from harness_kd.dry_run.memory import CACHE, EXCHANGE, LABELS, PROCESS, TEACHER
 from harness_kd.dry_run.stages import training_stage
-from harness_kd.dry_run.training import count_training, largest_batch, optimizer_of, training_memory
+from harness_kd.dry_run.training import (
+    _merging,
+    count_training,
+    largest_batch,
+    optimizer_of,
+    training_memory,
+)
 from harness_kd.plan import TrainPlan
 from harness_kd.soft_labels.capture import label_batch
+from harness_kd.training import fit
 from harness_kd.training.fit import build_student, loss_settings
 from harness_kd.training.train import capture_labels, prepare, train
 from harness_kd.training.trainer import Collator, DistillationTrainer
@@ -232,6 +240,34 @@ def test_an_encoder_decoders_cache_grows_by_its_responses(tmp_path):
     assert found[CACHE] == 7 * 3 * 4 * (
         2 * 2 * 2 * 8 + 94
     )  # keys and values of each layer, and the logits of its position
+
+
+def test_an_adapter_is_merged_into_the_stored_student_alone(wide_plan, monkeypatch):
+    plan = replace(wide_plan, lora_rank=4, lora_targets="q_proj,v_proj", epochs=1)
+    prepared = prepare(plan)
+    stored = (Path(plan.student) / "model.safetensors").stat().st_size
+    adapted = 4 * (64 * 64 + 64 * 32)
+    assert _merging(prepared, count_training(prepared).adapted) == {WEIGHTS: stored, COPIES: 4 * adapted}
+    halved = replace(prepared, plan=replace(plan, save_dtype="bfloat16"))
+    assert _merging(halved, adapted) == {WEIGHTS: stored, COPIES: 2 * prepared.student.parameters}
+
+    trained, left = [], []
+    make, merge = fit.build_student, fit.merged
+
+    def made(*arguments):
+        model = make(*arguments)
+        trained.append(weakref.ref(model))
+        return model
+
+    def merging(*arguments, **options):
+        left.extend(one for one in trained if one() is not None)
+        return merge(*arguments, **options)
+
+    monkeypatch.setattr(fit, "build_student", made)
+    monkeypatch.setattr(fit, "merged", merging)
+    train(plan)
+    assert len(trained) == 1
+    assert left == []
 
 
 def test_a_capture_and_a_run_write_what_is_planned(plan):
