@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
-    from harness.lmeval.run import EvalRequest
+    from harness.lmeval.request import EvalRequest
     from harness.metrics.suite import ScoreSummary
     from harness.records.compare import Comparison, ScoreComparison
     from harness.records.record import Record, Scored
@@ -94,7 +94,8 @@ def evaluate(
     limit: int | None = None,
     num_fewshot: int | None = None,
     metadata: Mapping[str, Any] | None = None,
-    chat: bool = False,
+    chat: bool | None = None,
+    gen_kwargs: Mapping[str, Any] | None = None,
     backend: str = "hf",
     model_args: Mapping[str, str | int | float | bool] | None = None,
     batch_size: int | str = 16,
@@ -110,7 +111,9 @@ def evaluate(
         limit: Only the first documents of each task; for trials.
         num_fewshot: Solved examples in the prompt; None leaves it to the task.
         metadata: Options of tasks and metrics, such as ``{"metrics": ["rouge"], "n_documents": 100}`` (docs/metrics.md).
-        chat: Ask in the model's chat template, as instruct models need; our tasks then take their wording and stops for it.
+        chat: Ask in the model's chat template, as instruct models need; our tasks then take their wording and stops for it. None:
+            where the model has one.
+        gen_kwargs: Decoding in place of the tasks' own, such as ``{"max_gen_toks": 64}``.
         backend: Model backend of lm-eval.
         model_args: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``.
         batch_size: Prompts at once, or ``auto``.
@@ -133,6 +136,7 @@ def evaluate(
         num_fewshot=num_fewshot,
         metadata=metadata or {},
         chat=chat,
+        gen_kwargs=gen_kwargs or {},
         backend=backend,
         model_args=model_args or {},
         batch_size=batch_size,
@@ -152,7 +156,8 @@ def eval_request(
     limit: int | None,
     num_fewshot: int | None,
     metadata: Mapping[str, Any],
-    chat: bool,
+    chat: bool | None,
+    gen_kwargs: Mapping[str, Any],
     backend: str,
     model_args: Mapping[str, str | int | float | bool],
     batch_size: int | str,
@@ -164,7 +169,7 @@ def eval_request(
     Raises:
         HarnessError: If an argument makes no sense; all at once.
     """
-    from harness.lmeval.run import EvalRequest
+    from harness.lmeval.request import EvalRequest
 
     HarnessError.raise_for(option_problems(limit, batch_size), "Correct it and call again.")
     names = [name for name in (tasks.split(",") if isinstance(tasks, str) else tasks) if name]
@@ -180,6 +185,7 @@ def eval_request(
         limit=limit,
         num_fewshot=num_fewshot,
         apply_chat_template=chat,
+        gen_kwargs=gen_kwargs,
         metadata=metadata,
         response_cache=None if gold or fresh or backend == "harness-judge" else Path(output) / ".responses",
     )

@@ -7,7 +7,7 @@ killed run goes on after its last one. Sampling is seeded by batch, which makes 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,7 @@ def respond(
     work: Path,
     made_by: Mapping[str, Any],
     batch_size: int,
+    ends: Collection[int] = (),
 ) -> list[Response]:
     """A response to each prompt, in order.
 
@@ -81,7 +82,9 @@ def respond(
         work: Folder of finished batches; `forget` it when the result is written.
         made_by: What else decides the responses, such as the weights' hash: batches made by anything else are not reused.
         batch_size: Prompts at once. It is part of what decides sampled responses.
+        ends: Tokens that end a response, see `end_tokens`; by default the tokenizer's end of sequence.
     """
+    ends = ends or (tokenizer.eos_token_id,)
     order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
     found: dict[int, Response] = {}
     starts = range(0, len(order), batch_size)
@@ -92,7 +95,7 @@ def respond(
         part = work / f"{sha256_bytes(canonical_json(content).encode())[:24]}.jsonl"
         if not part.is_file():
             ids = answer([prompts[i] for i in batch], seed)
-            write_jsonl(part, [asdict(_response(tokenizer, row, decoding, seed)) for row in ids])
+            write_jsonl(part, [asdict(_response(tokenizer, row, decoding, seed, ends)) for row in ids])
         found |= dict(zip(batch, (Response(**row) for row in read_jsonl(part)), strict=True))
     return [found[i] for i in range(len(prompts))]
 
@@ -100,6 +103,13 @@ def respond(
 def forget(work: Path) -> None:
     """Drop the finished batches, once their result is written."""
     shutil.rmtree(work, ignore_errors=True)
+
+
+def end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """Tokens that end a response: the tokenizer's, and those of the model's generation configuration, which end a chat's turn."""
+    stated = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    listed = stated if isinstance(stated, list) else [stated]
+    return sorted({int(token) for token in (tokenizer.eos_token_id, *listed) if token is not None})
 
 
 def plain(model: Any, tokenizer: Any, decoding: Decoding) -> Answer:
@@ -110,6 +120,7 @@ def plain(model: Any, tokenizer: Any, decoding: Decoding) -> Answer:
     choice: dict[str, Any] = {"do_sample": False, "num_beams": 1}
     if decoding.temperature:
         choice = {"do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
+    ends = end_tokens(model, tokenizer)
     tail = max([16, *(2 * len(word) for word in decoding.stop)])  # tokens that can hold a stop string
 
     def answer(prompts: Sequence[Prompt], seed: int) -> list[list[int]]:
@@ -131,27 +142,30 @@ def plain(model: Any, tokenizer: Any, decoding: Decoding) -> Answer:
                 attention_mask=mask.to(model.device),
                 max_new_tokens=decoding.max_new_tokens,
                 pad_token_id=pad,
-                eos_token_id=tokenizer.eos_token_id,
+                eos_token_id=ends,
                 # not transformers' stop_strings: it fails on whole-word tokenizers
                 stopping_criteria=[stopped] if decoding.stop else [],
                 **choice,
             )
-        return [_without_padding(row[skipped:].tolist(), tokenizer.eos_token_id, pad) for row in found]
+        return [_without_padding(row[skipped:].tolist(), ends, pad) for row in found]
 
     return answer
 
 
-def _without_padding(ids: list[int], end: int, pad: int) -> list[int]:
-    if end in ids:
-        return ids[: ids.index(end) + 1]
-    while pad != end and ids and ids[-1] == pad:
+def _without_padding(ids: list[int], ends: Collection[int], pad: int) -> list[int]:
+    place = next((i for i, token in enumerate(ids) if token in ends), None)
+    if place is not None:
+        return ids[: place + 1]
+    while pad not in ends and ids and ids[-1] == pad:
         ids = ids[:-1]
     return ids
 
 
-def _response(tokenizer: Any, ids: Sequence[int], decoding: Decoding, seed: int) -> Response:
+def _response(
+    tokenizer: Any, ids: Sequence[int], decoding: Decoding, seed: int, ends: Collection[int]
+) -> Response:
     text = str(tokenizer.decode(ids, skip_special_tokens=True))
-    ended = tokenizer.eos_token_id in ids
+    ended = any(token in ends for token in ids)
     for word in decoding.stop:
         ended = ended or word in text
         text = text.split(word)[0]

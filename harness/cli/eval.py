@@ -12,7 +12,7 @@ from harness.files import canonical_json, sha256_bytes
 from harness.plugins import Command, add_run_file, names, settings
 
 if TYPE_CHECKING:
-    from harness.lmeval.run import EvalRequest
+    from harness.lmeval.request import EvalRequest
 
 _QA_PROMPT = "{{source}}\nAnswer:"
 
@@ -63,7 +63,22 @@ def _add_arguments(parser: ArgumentParser) -> None:
         help="further options of the tasks and metrics, as key=value,key=value or a JSON object",
     )
     how.add_argument(
-        "--chat", action="store_true", help="ask in the model's chat template, in the tasks' wording for it"
+        "--chat",
+        action="store_true",
+        default=None,
+        help="ask in the model's chat template, in the tasks' wording for it (default: where it has one)",
+    )
+    how.add_argument(
+        "--no-chat-template",
+        action="store_true",
+        help="ask in the tasks' words for base models, also where the model has a chat template",
+    )
+    how.add_argument(
+        "--gen-kwargs",
+        type=settings,
+        default="",
+        metavar="K=V,...",
+        help="decoding in place of the tasks' own, e.g. max_gen_toks=64, or a JSON object",
     )
     how.add_argument("--backend", default="hf", help="model backend of lm-eval (default: hf)")
     how.add_argument(
@@ -91,10 +106,13 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def _run(arguments: Namespace) -> int:
     from harness.lmeval.results_table import summary_table
-    from harness.lmeval.run import check_model, command_line, evaluate
+    from harness.lmeval.run import check_model, command_line, evaluate, settled
 
     request = _request(arguments)
-    check_model(request)
+    check_model(request, download=not arguments.dry_run)
+    open_question, request = request.apply_chat_template is None, settled(request)
+    if open_question and request.apply_chat_template:
+        print("asked in the model's chat template; in words for base models: --no-chat-template")
     print(command_line(request), flush=True)
     if arguments.dry_run:
         return 0
@@ -112,7 +130,8 @@ def _request(arguments: Namespace) -> EvalRequest:
         limit=arguments.limit,
         num_fewshot=arguments.num_fewshot,
         metadata=_metadata(arguments),
-        chat=arguments.chat,
+        chat=False if arguments.no_chat_template else arguments.chat,
+        gen_kwargs=_pairs(arguments.gen_kwargs, "--gen-kwargs"),
         backend=arguments.backend,
         model_args=_model_args(arguments.model_args),
         batch_size=arguments.batch_size,
@@ -134,6 +153,8 @@ def _check(arguments: Namespace) -> None:
         problems.append("--data is a task of its own and cannot stand beside --tasks or --data-dir")
     if arguments.data and not arguments.data.exists():
         problems.append(f"--data {arguments.data}: no such file")
+    if arguments.chat and arguments.no_chat_template:
+        problems.append("--chat and --no-chat-template contradict each other")
     for option in ("source_field", "reference_field", "prompt", "qa"):
         if getattr(arguments, option) and not arguments.data:
             problems.append(f"--{option.replace('_', '-')} describes --data, which is not given")
@@ -143,7 +164,7 @@ def _check(arguments: Namespace) -> None:
 
 
 def _metadata(arguments: Namespace) -> dict[str, Any]:
-    from harness.lmeval.run import parse_metadata
+    from harness.lmeval.request import parse_metadata
 
     metadata: dict[str, Any] = parse_metadata(arguments.metadata) if arguments.metadata else {}
     if arguments.metrics:
@@ -162,9 +183,15 @@ def _metadata(arguments: Namespace) -> dict[str, Any]:
     return metadata
 
 
+def _pairs(text: str, option: str) -> dict[str, Any]:
+    from harness.lmeval.request import parse_metadata
+
+    return parse_metadata(text, option) if text else {}
+
+
 def _model_args(text: str) -> dict[str, Any]:
     if text.lstrip().startswith("{"):
-        from harness.lmeval.run import parse_metadata
+        from harness.lmeval.request import parse_metadata
 
         return parse_metadata(text, "--model-args")
     pairs = [pair.partition("=") for pair in text.split(",") if pair]

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.data.questions import SOURCES, Asked, read_questions
 from harness.errors import HarnessError
 from harness.plugins import Command, add_run_file
 
 if TYPE_CHECKING:
     from harness.generation import Answer, Decoding
     from harness.models.load import LanguageModel
-
-_SOURCES = ("source", "context", "article", "document", "text", "dialogue")
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -24,10 +24,15 @@ def _add_arguments(parser: ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help=f"JSON Lines with prompt; or with {', '.join(_SOURCES[:3])}, ... and --template",
+        help=f"JSON Lines with prompt; with messages; or with {', '.join(SOURCES[:3])}, ... and --template",
     )
     parser.add_argument(
         "--template", metavar="TEXT", help="prompt of rows that have none, with {source}; \\n is a new line"
+    )
+    parser.add_argument(
+        "--no-chat-template",
+        action="store_true",
+        help="give prompts as they are, also where the model has a chat template (default: as the user's turn of it)",
     )
     parser.add_argument(
         "--output", type=Path, required=True, metavar="FILE", help="JSON Lines with prompt and response"
@@ -69,9 +74,10 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def _run(arguments: Namespace) -> int:
     from harness.files import write_jsonl
-    from harness.generation import Decoding, forget, respond
+    from harness.generation import Decoding, end_tokens, forget, respond
 
-    rows, prompts, sources = _read(arguments)
+    template = arguments.template.replace("\\n", "\n") if arguments.template else None
+    asked = read_questions(arguments.data, template=template, limit=arguments.limit)
     guided = arguments.lookback_guided
     temperature = arguments.temperature if arguments.temperature is not None else 0.9 if guided else 0.0
     decoding = Decoding(
@@ -82,9 +88,10 @@ def _run(arguments: Namespace) -> int:
         stop=tuple(text.replace("\\n", "\n") for text in arguments.stop),
     )
     lm, model = _model(arguments)
+    lm, prompts = _in_template(arguments, lm, asked)
     ids = [lm.encode(prompt) for prompt in prompts]
     _check_lengths(ids, lm.max_length, decoding.max_new_tokens)
-    answer, how = _answer(arguments, lm, decoding, prompts, sources)
+    answer, how = _answer(arguments, lm, decoding, prompts, [one.source for one in asked])
     print(
         f"{len(ids)} prompts, {sum(map(len, ids)):,} tokens; at most {len(ids) * decoding.max_new_tokens:,} more; {how}"
     )
@@ -93,18 +100,23 @@ def _run(arguments: Namespace) -> int:
     work = arguments.output.parent / f".{arguments.output.name}.parts"
     made_by = {"model": model, "how": how, "batch_size": arguments.batch_size}
     found = respond(
-        lm.tokenizer, ids, answer, decoding, work=work, made_by=made_by, batch_size=arguments.batch_size
+        lm.tokenizer,
+        ids,
+        answer,
+        decoding,
+        work=work,
+        made_by=made_by,
+        batch_size=arguments.batch_size,
+        ends=end_tokens(lm.model, lm.tokenizer),
     )
     made = [
         {
-            **row,
-            "prompt": prompt,
-            "response": one.text,
-            "finished": one.finished,
-            "tokens": one.tokens,
-            "seed": one.seed,
+            **one.with_response(response.text),
+            "finished": response.finished,
+            "tokens": response.tokens,
+            "seed": response.seed,
         }
-        for row, prompt, one in zip(rows, prompts, found, strict=True)
+        for one, response in zip(asked, found, strict=True)
     ]
     write_jsonl(arguments.output, made)
     forget(work)
@@ -116,30 +128,43 @@ def _run(arguments: Namespace) -> int:
     return 0
 
 
-def _read(arguments: Namespace) -> tuple[list[dict[str, Any]], list[str], list[str]]:
-    """Rows, their prompts and their sources ("" where a row has none)."""
-    from harness.data.rows import read_rows
+def _in_template(
+    arguments: Namespace, lm: LanguageModel, asked: Sequence[Asked]
+) -> tuple[LanguageModel, list[str]]:
+    """The model and the texts that it is given: in its chat template where it has one, unless told otherwise.
 
-    template = arguments.template.replace("\\n", "\n") if arguments.template else None
-    if template is not None and "{source}" not in template:
-        raise HarnessError(
-            f"--template {arguments.template!r} has no {{source}}", "For example: '{source}\\nSummary:'."
+    Raises:
+        HarnessError: If rows are chats and there is no template, or prompts stand in one already.
+    """
+    from harness.models.chat import in_template, marks_in
+
+    if arguments.no_chat_template or not lm.tokenizer.chat_template:
+        why = (
+            "--no-chat-template is given" if arguments.no_chat_template else f"{lm.name} has no chat template"
         )
-
-    def parse(row: Mapping[str, Any]) -> tuple[dict[str, Any], str, str]:
-        source = next((row[name] for name in _SOURCES if isinstance(row.get(name), str)), "")
-        prompt = row.get("prompt")
-        if not isinstance(prompt, str) and template is not None and source:
-            prompt = template.replace("{source}", source)
-        if not isinstance(prompt, str) or not prompt:
-            raise ValueError(f"no prompt; it has {', '.join(row) or 'no fields'}")
-        return dict(row), prompt, source
-
-    found = read_rows(
-        arguments.data, parse, "Each row needs prompt, or a source and --template.", limit=arguments.limit
+        HarnessError.raise_for(
+            [f"{arguments.data}: its rows are chats, and {why}"] if any(one.turns for one in asked) else [],
+            "Give rows with prompt, or an instruct model and its template.",
+        )
+        return lm, [one.prompt for one in asked]
+    marked = [(n, marks_in(lm.tokenizer, one.prompt)) for n, one in enumerate(asked, start=1)]
+    HarnessError.raise_for(
+        [
+            f"{arguments.data}, row {number}: the prompt holds {marks[0]}, a mark of the chat template"
+            for number, marks in marked
+            if marks
+        ][:5],
+        "Prompts that stand in a chat template are given as they are by --no-chat-template.",
     )
-    rows, prompts, sources = map(list, zip(*found, strict=True))
-    return rows, prompts, sources
+    print(f"asked in the chat template of {lm.name}; prompts as they are: --no-chat-template")
+    texts = [
+        in_template(lm.tokenizer, one.turns or [{"role": "user", "content": one.prompt}]) for one in asked
+    ]
+
+    def encode(text: str) -> list[int]:  # a template writes its special tokens itself
+        return list(lm.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    return replace(lm, encode=encode), texts
 
 
 def _model(arguments: Namespace) -> tuple[LanguageModel, str]:
@@ -198,7 +223,7 @@ def _answer(
         contexts[tuple(ids)] = context
     HarnessError.raise_for(
         problems[:5],
-        f"Give each row its document as {' or '.join(_SOURCES[:2])}, as it stands in the prompt.",
+        f"Give each row its document as {' or '.join(SOURCES[:2])}, as it stands in the prompt.",
     )
     ended = ends_with(lm.tokenizer, decoding.stop)
 

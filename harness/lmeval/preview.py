@@ -8,7 +8,8 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from harness.lmeval.run import EvalRequest, tasks_of
+from harness.lmeval.request import EvalRequest
+from harness.lmeval.run import tasks_of
 
 _SAMPLE = 16
 """Documents whose prompts are built and tokenised."""

@@ -11,8 +11,8 @@ import json
 import logging
 import os
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,58 +22,12 @@ from harness.errors import HarnessError
 from harness.files import canonical_json, sha256_bytes
 from harness.lmeval.bridge.task_index import include_path
 from harness.lmeval.bridge.whole_model import BACKENDS, Loaded, fetch, require_whole_files
+from harness.lmeval.chat import has_template
 from harness.lmeval.models import registry
+from harness.lmeval.request import EvalRequest
 from harness.models.device import choose_device
 from harness.models.identity import model_identity
 from harness.quiet import hide_loading_bars
-
-
-def parse_metadata(text: str, option: str = "--metadata") -> dict[str, Any]:
-    """Options of tasks and metrics in both forms that ``lm_eval --metadata`` takes: a JSON object, or ``key=value,key=value``.
-
-    Raises:
-        HarnessError: If it is neither; it names ``option``.
-    """
-    from lm_eval.utils import simple_parse_args_string
-
-    try:
-        found = json.loads(text) if text.lstrip().startswith("{") else simple_parse_args_string(text)
-    except ValueError as error:
-        raise HarnessError(
-            f"{option} is not a JSON object: {error}", "For example: '{\"n_documents\": 100}'."
-        ) from None
-    if bad := [key for key, value in found.items() if value == ""]:
-        raise HarnessError(
-            f"{option}: no value for {', '.join(bad)}", f"For example: {option} n_documents=100"
-        )
-    return dict(found)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvalRequest:
-    """One call of ``lm_eval``."""
-
-    model_args: Mapping[str, Any]
-    """Arguments of the model backend; ``pretrained`` names the model, ``chat_template_args`` is a mapping."""
-    tasks: tuple[str, ...]
-    output_path: Path
-    """Folder for the results; lm-eval makes a folder per model in it."""
-    model: str = "hf"
-    """Model backend of lm-eval."""
-    batch_size: int | str = 64
-    """Prompts at once; ``auto`` on a GPU."""
-    device: str | None = None
-    """Torch device; None takes the accelerator, or the processor where there is none."""
-    limit: int | None = None
-    """Only the first documents of each task; for trials."""
-    num_fewshot: int | None = None
-    """Solved examples in the prompt; None leaves it to the task."""
-    apply_chat_template: bool = False
-    """Wrap prompts in the model's chat template, as instruct models need."""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Overrides of the tasks' metadata, such as ``data_dir``."""
-    response_cache: Path | None = None
-    """Folder that keeps the model's responses, so that an interrupted run resumes and a second one only scores."""
 
 
 def command(request: EvalRequest) -> list[str]:
@@ -103,6 +57,8 @@ def command(request: EvalRequest) -> list[str]:
         words += ["--num_fewshot", str(request.num_fewshot)]
     if request.apply_chat_template:
         words.append("--apply_chat_template")
+    if request.gen_kwargs:
+        words += ["--gen_kwargs", json.dumps(dict(request.gen_kwargs))]
     if request.metadata:
         words += ["--metadata", json.dumps(dict(request.metadata))]
     if cache := response_cache(request):
@@ -123,6 +79,7 @@ def evaluate(request: EvalRequest) -> Path:
             written.
     """
     check_model(request, download=True)
+    request = settled(request)
     registry.load(request.model)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from lm_eval import simple_evaluate
@@ -143,7 +100,8 @@ def evaluate(request: EvalRequest) -> Path:
         device=_device(request),
         limit=request.limit,
         use_cache=response_cache(request),
-        apply_chat_template=request.apply_chat_template,
+        apply_chat_template=bool(request.apply_chat_template),
+        gen_kwargs=dict(request.gen_kwargs) or None,
         task_manager=manager,
         evaluation_tracker=tracker,
         log_samples=True,
@@ -153,6 +111,17 @@ def evaluate(request: EvalRequest) -> Path:
         check_model(request)  # pickled weights of the hub are here only now
         _save(tracker, results)
     return request.output_path / str(tracker.general_config_tracker.model_name_sanitized)
+
+
+def settled(request: EvalRequest) -> EvalRequest:
+    """The request with a chat template or without one, where it leaves that to the model.
+
+    A model of the hub that is not on this machine yet is taken for one without.
+    """
+    if request.apply_chat_template is not None:
+        return request
+    chat = request.metadata.get("template") != "dolly" and has_template(request.model, request.model_args)
+    return replace(request, apply_chat_template=chat)
 
 
 def response_cache(request: EvalRequest) -> str | None:

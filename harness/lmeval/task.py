@@ -63,6 +63,7 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         self._metric_counts: Counter[str] = Counter()
         self._examples: documents.Documents | None = None
         self._decoding: dict[str, Any] = {}
+        self._in_chat = False
         own |= deepcopy(self._wording(chat=self.options.alias_of is not None))
         # without one, lm-eval looks every metric name up on the hub
         own["process_results"] = sample_log.unpack_scores
@@ -90,6 +91,8 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         super().set_config(key, value, update)
         if key == "generation_kwargs":
             self._decoding |= value
+            if isinstance(stop := self._decoding.get("until"), str):
+                self._decoding["until"] = [stop]
 
     def build_all_requests(self, **kwargs: Any) -> None:
         """Build one request per document, and one before them that hands us the model (`prepare`).
@@ -128,6 +131,7 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
             )
         if alias_of:
             _tell_of_former_names()
+        self._in_chat = chat
         for key, value in deepcopy(self._wording(chat=chat)).items():
             super().set_config(key, value)
             if hasattr(self.fewshot_cfg, key):
@@ -143,6 +147,8 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         Metrics that read the model's attention are shown it, and say now what they lack.
         """
         require_whole_files(Loaded.of_model(lm))
+        if not self._in_chat and self.options.wording.differs and _has_chat_template(lm):
+            _tell_of_chat(self.config.task)
         self._model = provenance.evaluated_model(lm)
         self._shortened = context.fit_prompts(lm, self._responses())
         if "bypass" not in self._metric_fn_list:
@@ -246,6 +252,19 @@ def _tell_of_former_names() -> None:
     log.warning(
         "Task names that end in _chat are former names, and go with the next release: under a chat template the name without it "
         "asks the same."
+    )
+
+
+def _has_chat_template(lm: Any) -> bool:
+    return bool(getattr(getattr(lm, "tokenizer", None), "chat_template", None))
+
+
+@functools.cache
+def _tell_of_chat(task: str) -> None:
+    """Once for each task, however many models a process evaluates."""
+    log.warning(
+        f"{task}: the model has a chat template and is asked without it, in words for base models. In it: lm_eval "
+        "--apply_chat_template, or harness eval without --no-chat-template."
     )
 
 

@@ -41,6 +41,11 @@ class Wording:
     fields: Fields = field(default_factory=dict)
     """Columns of the documents in place of the YAML's."""
 
+    @property
+    def differs(self) -> bool:
+        """Whether the task, left to its own words, has other ones for a chat template."""
+        return self.template == "task" and self.plain != self.chat
+
 
 def read(
     config: Mapping[str, Any],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,3 +177,98 @@ def test_an_encoder_decoder_answers_too(tmp_path: Path) -> None:
     ]
     assert main(["generate", str(tmp_path / "mt5"), *words]) == 0
     assert all(0 < row["tokens"] <= 5 for row in read_jsonl(output))
+
+
+@pytest.fixture
+def chat_model(tmp_path: Path) -> Path:
+    """The news world's student with a template that wraps a question as the student was trained to read it."""
+    folder = shutil.copytree(STUDENT, tmp_path / "chat")
+    turns = (
+        "{% if m.role == 'user' %}Article: {{ m.content }}\\nSummary:{% else %}{{ m.content }}\\n{% endif %}"
+    )
+    template = f"{{{{ bos_token }}}}{{% for m in messages %}}{turns}{{% endfor %}}".replace("\\n", "\n")
+    (folder / "chat_template.jinja").write_text(template)
+    return folder
+
+
+def test_a_chat_model_is_asked_in_its_template_unless_told_otherwise(
+    chat_model: Path, data: Path, tmp_path: Path
+) -> None:
+    rows = read_jsonl(data)
+    bare = [{"prompt": row["article"]} for row in rows]
+    chats = [
+        {"messages": [{"role": "user", "content": row["article"]}, {"role": "assistant", "content": "old"}]}
+        for row in rows
+    ]
+    for name, made in (("bare", bare), ("chats", chats)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
+
+    def answers(model: Path | str, file: Path, *words: str) -> list[dict[str, object]]:
+        output = tmp_path / "out.jsonl"
+        common = command(file, output)
+        common[1] = str(model)
+        assert main([*common, *words]) == 0
+        return read_jsonl(output)
+
+    plain = answers(STUDENT, data)
+    as_given = answers(chat_model, data, "--no-chat-template")
+    assert [row["response"] for row in as_given] == [row["response"] for row in plain]
+    in_bare, in_chats = (
+        answers(chat_model, tmp_path / "bare.jsonl"),
+        answers(chat_model, tmp_path / "chats.jsonl"),
+    )
+    assert [row["response"] for row in in_bare] == [row["response"] for row in plain]
+    assert [row["response"] for row in in_chats] == [row["response"] for row in plain]
+    for row, asked in zip(in_chats, rows, strict=True):
+        assert row["messages"] == [
+            {"role": "user", "content": asked["article"]},
+            {"role": "assistant", "content": row["response"]},
+        ]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "holds no question of a user"),
+        ({"messages": "x"}, "holds no question of a user"),
+        ({"messages": [{"role": "user"}]}, "not a list of turns"),
+        ({"prompt": "<s>Hello"}, "a mark of the chat template"),
+    ],
+)
+def test_what_is_no_question_for_a_chat_model_is_named(
+    chat_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], row: dict[str, object], message: str
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row))
+    common = command(path, tmp_path / "out.jsonl")
+    common[1] = str(chat_model)
+    assert main(common) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_chats_need_a_template(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"messages": [{"role": "user", "content": "x"}]}))
+    assert main(command(path, tmp_path / "out.jsonl")) == 2
+    assert "has no chat template" in capsys.readouterr().err
+
+
+def test_every_token_that_ends_a_turn_ends_a_response(data: Path, tmp_path: Path) -> None:
+    """As the generation configuration of an instruct model lists them; a tokenizer knows one."""
+    from transformers import AutoTokenizer
+
+    plain = generate(data, tmp_path / "plain.jsonl")
+    tokenizer = AutoTokenizer.from_pretrained(STUDENT)
+    text = str(plain[0]["response"])
+    ends = tokenizer(text, add_special_tokens=False)["input_ids"]
+    model = shutil.copytree(STUDENT, tmp_path / "turns")
+    settings = json.loads((model / "generation_config.json").read_text())
+    listed = settings | {"eos_token_id": [tokenizer.eos_token_id, ends[3]]}
+    (model / "generation_config.json").write_text(json.dumps(listed))
+    output = tmp_path / "out.jsonl"
+    common = command(data, output)
+    common[1] = str(model)
+    assert main(common) == 0
+    first = read_jsonl(output)[0]
+    assert first["finished"]
+    assert first["tokens"] == 4

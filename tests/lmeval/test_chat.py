@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import pytest
 from harness.cli import main
 from harness.errors import HarnessError
 from harness.lmeval import task as task_module
-from harness.lmeval.run import EvalRequest, evaluate
+from harness.lmeval.request import EvalRequest
+from harness.lmeval.run import evaluate, settled
 from harness.records import from_lm_eval
 from harness.records.compare import differing_conditions
 from harness.records.record import scored
@@ -244,11 +246,125 @@ def test_a_chat_model_is_asked_in_its_template_and_its_record_tells(
     assert "decoding" in said
 
 
-def test_harness_eval_takes_the_plain_name(
+def printed_command(capsys: pytest.CaptureFixture[str], model: Path, *words: str) -> str:
+    common = ["--tasks", "kd_xsum_factual,kd_newsworld_factual", "--dry-run", "--fresh"]
+    assert main(["eval", str(model), *common, *words]) == 0
+    return capsys.readouterr().out
+
+
+def test_harness_eval_asks_as_the_models_own_files_say(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--tasks", "kd_xsum_factual,kd_newsworld_factual", "--chat", "--output", str(tmp_path / "out")]
-    assert main(["eval", str(tiny_model), *words, "--dry-run", "--fresh"]) == 0
-    printed = capsys.readouterr().out
-    assert "--tasks kd_xsum_factual,kd_newsworld_factual " in printed
-    assert "--apply_chat_template" in printed
+    asked = printed_command(capsys, tiny_model)
+    assert "--tasks kd_xsum_factual,kd_newsworld_factual " in asked
+    assert "--apply_chat_template" in asked
+    assert "--no-chat-template" in asked.splitlines()[0]
+    for words in (
+        ["--no-chat-template"],
+        ["--metadata", "template=dolly"],
+        ["--backend", "harness-gold"],
+    ):
+        assert "--apply_chat_template" not in printed_command(capsys, tiny_model, *words)
+    base = shutil.copytree(tiny_model, tmp_path / "base")
+    (base / "chat_template.jinja").unlink()
+    assert "--apply_chat_template" not in printed_command(capsys, base)
+    assert "--apply_chat_template" in printed_command(capsys, base, "--chat")
+    borrowed = ["--model-args", f"tokenizer={tiny_model}"]
+    assert "--apply_chat_template" in printed_command(capsys, base, *borrowed)
+
+
+def test_what_contradicts_itself_is_refused(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", str(tiny_model), "--chat", "--no-chat-template"]) == 2
+    assert "contradict each other" in capsys.readouterr().err
+
+
+def test_endpoints_are_asked_as_they_answer() -> None:
+    for backend, chat in (("local-chat-completions", True), ("local-completions", False)):
+        request = EvalRequest(
+            model=backend, model_args={}, tasks=("x",), output_path=Path(), apply_chat_template=None
+        )
+        assert settled(request).apply_chat_template is chat
+
+
+def test_decoding_of_ones_own_goes_with_every_wording(
+    tiny_model: Path, hub_like: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "--tasks",
+        "kd_xsum_factual",
+        "--data-dir",
+        str(hub_like),
+        "--metrics",
+        "rouge",
+        "--device",
+        "cpu",
+    ]
+    words += ["--gen-kwargs", "max_gen_toks=3,until=x", "--output"]
+    for way in ([], ["--no-chat-template"]):
+        output = tmp_path / f"out{len(way)}"
+        assert main(["eval", str(tiny_model), *words, str(output), *way]) == 0
+        (samples,) = output.glob("*/samples_*.jsonl")
+        logged = [json.loads(line) for line in samples.read_text("utf-8").splitlines()]
+        assert all(row["arguments"]["gen_args_0"]["arg_1"]["max_gen_toks"] == 3 for row in logged)
+        assert all(row["arguments"]["gen_args_0"]["arg_1"]["until"] == ["x"] for row in logged)
+    assert "--gen_kwargs '{" in capsys.readouterr().out
+
+
+def test_a_plain_question_to_a_chat_model_is_said_in_one_line_with_the_other_command(
+    tiny_model: Path, hub_like: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def said(name: str, chat: bool) -> list[str]:
+        task_module._tell_of_chat.cache_clear()
+        caplog.clear()
+        evaluate(
+            EvalRequest(
+                model_args={"pretrained": str(tiny_model)},
+                tasks=(name,),
+                output_path=tmp_path / name / str(chat),
+                device="cpu",
+                apply_chat_template=chat,
+                metadata={"data_dir": str(hub_like), "metrics": "rouge"}
+                if name == "kd_xsum_factual"
+                else {"n_documents": 2},
+            )
+        )
+        return [one.getMessage() for one in caplog.records if "chat template" in one.getMessage()]
+
+    (line,) = said("kd_xsum_factual", False)
+    assert "--apply_chat_template" in line
+    assert "--no-chat-template" in line
+    assert "\n" not in line
+    assert said("kd_xsum_factual", True) == []
+    assert said("kd_newsworld_factual", False) == []  # it has one wording
+
+
+def test_solved_examples_are_turns_of_the_chat(
+    tiny_model: Path, tmp_path: Path, stock_lm_eval: Callable[..., Any]
+) -> None:
+    rows = [{"question": QUESTIONS[i], "answer": SUMMARIES[i]} for i in range(3)]
+    write_rows(tmp_path / "validation.jsonl", rows[:1])
+    write_rows(tmp_path / "train.jsonl", rows[1:])
+    words = f"--model hf --model_args pretrained={tiny_model},max_length=1024 --device cpu".split()
+    words += ["--tasks", "kd_hotpotqa_closed_factual"]
+    metadata = json.dumps({"data_dir": str(tmp_path), "metrics": "rouge", "response_tokens": 4})
+    words += [
+        "--metadata",
+        metadata,
+        "--log_samples",
+        "--num_fewshot",
+        "2",
+        "--output_path",
+        str(tmp_path / "out"),
+    ]
+    found = stock_lm_eval(*words, "--apply_chat_template", "--fewshot_as_multiturn", "true")
+    assert found.returncode == 0, found.stderr
+    (samples,) = tmp_path.glob("out/*/samples_*.jsonl")
+    prompt = json.loads(samples.read_text("utf-8"))["arguments"]["gen_args_0"]["arg_0"]
+    assert [line.split("]")[0] for line in prompt.splitlines() if line.startswith("[")] == [
+        "[user",
+        "[assistant",
+        "[user",
+        "[assistant",
+        "[user",
+        "[assistant",
+    ]

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from harness.errors import HarnessError
-from harness.lmeval.run import EvalRequest, command, evaluate
+from harness.lmeval.request import EvalRequest
+from harness.lmeval.run import command, evaluate
 from harness.lookback.classifier import Classifier
 from harness.lookback.encoding import encode
 from harness.lookback.extraction import lookback_ratios

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness.cli import main
 from harness.errors import HarnessError
-from harness.lmeval.run import EvalRequest, command, evaluate, parse_metadata, response_cache
+from harness.lmeval.request import EvalRequest, parse_metadata
+from harness.lmeval.run import command, evaluate, response_cache
 from harness.records import from_lm_eval, import_results, load_documents
 from tests.lmeval.conftest import DOWNLOADS
+
+if TYPE_CHECKING:
+    from tests.conftest import StockLmEval
 
 
 def request(tiny_model: Path, hub_like: Path, output: Path, **changes: Any) -> EvalRequest:
@@ -73,18 +76,12 @@ def test_real_articles_are_scored(shared_data: Path, root: Path, tmp_path: Path)
 
 
 def test_stock_lm_eval_gives_the_same_scores(
-    tiny_model: Path, hub_like: Path, tmp_path: Path, root: Path
+    tiny_model: Path, hub_like: Path, tmp_path: Path, root: Path, stock_lm_eval: StockLmEval
 ) -> None:
     ours = evaluate(request(tiny_model, hub_like, tmp_path / "ours"))
     words = command(request(tiny_model, hub_like, tmp_path / "theirs"))
     assert words[0] == "lm_eval"
-    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'plugins'}"}
-    subprocess.run(
-        [sys.executable, "-m", *words, "--include_path", str(root / "tasks")],
-        env=environment,
-        check=True,
-        capture_output=True,
-    )
+    assert stock_lm_eval(*words[1:], "--include_path", str(root / "tasks")).returncode == 0
     (theirs,) = (tmp_path / "theirs").iterdir()
     for key in ("results", "configs", "versions", "n-samples", "higher_is_better", "task_hashes"):
         assert results_of(theirs)[key] == results_of(ours)[key], key
@@ -93,16 +90,10 @@ def test_stock_lm_eval_gives_the_same_scores(
 
 
 def test_stock_lm_eval_says_what_is_wrong_without_a_traceback(
-    tiny_model: Path, tmp_path: Path, root: Path
+    tiny_model: Path, tmp_path: Path, root: Path, stock_lm_eval: StockLmEval
 ) -> None:
-    words = command(request(tiny_model, tmp_path / "nowhere", tmp_path))
-    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'plugins'}"}
-    run = subprocess.run(
-        [sys.executable, "-m", *words, "--include_path", str(root / "tasks")],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    words = command(request(tiny_model, tmp_path / "nowhere", tmp_path))[1:]
+    run = stock_lm_eval(*words, "--include_path", str(root / "tasks"))
     assert run.returncode != 0
     assert f"lm_eval: error: no data at {tmp_path / 'nowhere'}" in run.stderr
     assert "Traceback" not in run.stderr

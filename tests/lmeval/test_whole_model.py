@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from harness.errors import HarnessError
 from harness.lmeval.bridge.whole_model import Loaded, require_whole_files
-from harness.lmeval.run import EvalRequest, check_model, evaluate
+from harness.lmeval.request import EvalRequest
+from harness.lmeval.run import check_model, evaluate
+
+if TYPE_CHECKING:
+    from tests.conftest import StockLmEval
 
 LOST = "model.layers.1.mlp.down_proj.weight"
 SAID = f"1 weight is missing, such as {LOST}"
@@ -97,9 +98,10 @@ def test_nor_of_damaged_pickles(damaged: Path, task: Any) -> None:
         simple_evaluate(task, pretrained=damaged)
 
 
-@pytest.mark.slow  # lm_eval's command first reads the settings of all its tasks
-def test_the_command_says_it_and_leaves_no_results(damaged: Path, hub_like: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "lm_eval", "--model", "hf", "--model_args", f"pretrained={damaged}"]
+def test_the_command_says_it_and_leaves_no_results(
+    damaged: Path, hub_like: Path, tmp_path: Path, stock_lm_eval: StockLmEval
+) -> None:
+    command = ["--model", "hf", "--model_args", f"pretrained={damaged}"]
     command += [
         "--tasks",
         "kd_xsum_factual",
@@ -110,7 +112,7 @@ def test_the_command_says_it_and_leaves_no_results(damaged: Path, hub_like: Path
     ]
     command += ["--output_path", str(tmp_path / "out"), "--log_samples"]
     command += ["--metadata", f"data_dir={hub_like},metrics=rouge"]
-    done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, check=False)
+    done = stock_lm_eval(*command)
     assert done.returncode != 0
     assert SAID in done.stderr
     assert "Traceback" not in done.stderr

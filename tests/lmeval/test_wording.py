@@ -11,7 +11,8 @@ import pytest
 
 from harness.data.prompts import instruction_prompt
 from harness.errors import HarnessError
-from harness.lmeval.run import EvalRequest, evaluate
+from harness.lmeval.request import EvalRequest
+from harness.lmeval.run import evaluate
 from harness.records import from_lm_eval
 from tests.lmeval.conftest import ARTICLES, HUB_LAYOUTS, QUESTIONS, SUMMARIES, write_rows
 

@@ -171,7 +171,7 @@ def _evaluation(arguments: Namespace, plan: TrainPlan) -> Evaluation | None:
             "Add --then-eval.",
         )
         return None
-    from harness.lmeval.run import parse_metadata
+    from harness.lmeval.request import parse_metadata
     from harness_kd.studies.evaluation import plan_evaluation
 
     return plan_evaluation(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from harness.errors import HarnessError
 from harness.files import canonical_json
+from harness.models.chat import in_template
 from harness_kd.data.rows import TextRow
 from harness_kd.plan import OVERLONG
 from harness_kd.progress import Progress
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
 _BLOCK = 2048
 """Rows tokenised at once."""
-DATE = "26 Jul 2024"
-"""Llama 3's chat template writes today's date unless told another: tomorrow's tokens would find no labels, and tomorrow's
-evaluation would ask other prompts. This is its own default."""
 
 
 @dataclass(frozen=True)
@@ -175,10 +173,7 @@ def _prompt(row: TextRow, tokenizer: PreTrainedTokenizerBase) -> tuple[str, bool
             "the rows are chats, but the tokenizer has no chat template",
             "Give rows with prompt and response.",
         )
-    text = tokenizer.apply_chat_template(
-        list(row.messages), tokenize=False, add_generation_prompt=True, date_string=DATE
-    )
-    return str(text), False
+    return in_template(tokenizer, row.messages), False
 
 
 def template_hash(rows: Sequence[TextRow], tokenizer: PreTrainedTokenizerBase) -> str:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import HarnessError
 from harness.files import canonical_json, replace_dir, sha256_bytes, sha256_file
 from harness.metrics.lookback import SHIPPED
+from harness.models.chat import DATE
 from harness.models.identity import model_identity
-from harness_kd.data.examples import DATE
 from harness_kd.data.named import is_named
 from harness_kd.data.rows import wording_of
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from harness.lmeval.preview import Asked
-    from harness.lmeval.run import EvalRequest
+    from harness.lmeval.request import EvalRequest
 
 ROLES = ("student", "teacher")
 OWN_TASK = "kd_custom_factual"
@@ -115,7 +115,6 @@ def plan_evaluation(
             f"evaluated on the default tasks {' and '.join(chosen)}, not on data like {data}: "
             "--eval-data FILE evaluates on your own"
         )
-    chosen = chat_variants(chosen) if wording == "chat" else chosen
     options, note = _asked(wording, chosen, eval_data, given)
     return Evaluation(
         tasks=chosen,
@@ -161,14 +160,6 @@ def _asked(
     else:
         note = ""
     return {**own, **given}, note
-
-
-def chat_variants(tasks: Sequence[str]) -> tuple[str, ...]:
-    """The tasks' variants for chats where they have one."""
-    from harness.lmeval.run import all_task_names
-
-    ours = all_task_names()
-    return tuple(f"{name}_chat" if f"{name}_chat" in ours else name for name in tasks)
 
 
 def _of_rows(path: Path) -> dict[str, Any]:
@@ -229,7 +220,7 @@ def _classifiers(value: Any) -> dict[str, str]:
 
 def request_of(evaluation: Evaluation, subject: Subject, output: str) -> EvalRequest:
     """The call of lm-eval for one model; its results go to a folder of their own below ``OUTPUT-eval/results``."""
-    from harness.lmeval.run import EvalRequest
+    from harness.lmeval.request import EvalRequest
 
     metadata = evaluation.metadata_of(subject.role)
     made_by = [
@@ -288,7 +279,7 @@ def planned_questions(evaluation: Evaluation, tokenizer: PreTrainedTokenizerBase
         HarnessError: If data, a metric or an option is missing or wrong.
     """
     from harness.lmeval.preview import preview
-    from harness.lmeval.run import EvalRequest
+    from harness.lmeval.request import EvalRequest
 
     request = EvalRequest(
         model_args={},

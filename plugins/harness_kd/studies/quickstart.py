@@ -149,7 +149,8 @@ def _evaluate(model: Path, settings: Quickstart) -> Path:
     """Evaluate a model unless that is done, and return its results folder."""
     results = settings.output / "results" / model.name
     if not results.exists():
-        from harness.lmeval.run import EvalRequest, evaluate
+        from harness.lmeval.request import EvalRequest
+        from harness.lmeval.run import evaluate
 
         with replace_dir(results) as folder:
             evaluate(

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.files import canonical_json, write_atomic, write_jsonl
-from harness.generation import Decoding, Response, forget, plain, respond
+from harness.generation import Decoding, Response, end_tokens, forget, plain, respond
 from harness.models.source import ModelSource
 from harness_kd.data.examples import prompt_ids
 from harness_kd.data.rows import TextRow, load_rows
@@ -104,6 +104,7 @@ def generate(prepared: Prepared) -> Mapping[str, int]:
         work=work,
         made_by={"teacher": teacher.sha256, "batch_size": plan.batch_size, "dtype": dtype},
         batch_size=plan.batch_size,
+        ends=end_tokens(model, prepared.tokenizer),
     )
     written = [_row(row, one) for row, one in zip(prepared.rows, found, strict=True) if one.text.strip()]
     counts = {

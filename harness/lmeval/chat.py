@@ -1,0 +1,35 @@
+"""Whether a model is to be asked in a chat template, where nobody says: as its tokenizer's files tell, or its endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.models import hub
+from harness.models.chat import has_chat_template
+
+_NOT_ASKED = ("harness-gold", "harness-judge")
+"""Backends that read documents and no prompt."""
+
+
+def has_template(backend: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether a backend's model has a chat template.
+
+    Endpoints for chats have one of their own, endpoints for completions none; of any other backend the tokenizer's files are read.
+    What is not on this machine yet is taken for a model without one.
+
+    Args:
+        backend: Of lm-eval.
+        arguments: Its ``--model_args``.
+    """
+    if backend in _NOT_ASKED:
+        return False
+    if backend.endswith("completions"):
+        return backend.endswith("chat-completions")
+    name = str(arguments.get("tokenizer") or arguments.get("pretrained") or "")
+    if not name:
+        return False
+    revision = str(arguments.get("revision") or "") or None
+    folder = Path(name) if Path(name).is_dir() else hub.cached(name, revision)
+    return folder is not None and has_chat_template(folder)
