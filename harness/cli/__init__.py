@@ -18,6 +18,7 @@ from harness.cli._config import read_call
 from harness.cli._run_file import run_file
 from harness.errors import HarnessError
 from harness.plugins import Command, CommandGroup, load_plugins
+from harness.quiet import plain_bars
 
 EXIT_ERROR = 2
 EXIT_INTERRUPT = 130  # 128 + SIGINT, what a shell reports for Ctrl-C
@@ -82,6 +83,8 @@ def _dispatch(argv: Sequence[str] | None) -> int:
         parser.print_help(sys.stderr)
         return EXIT_ERROR
     commands = {command.name: command for group in groups for command in group.commands}
+    if argv is None:  # in a process of its own, which the variables are for
+        plain_bars()
     with run_file(call):
         return commands[call.words[0]].run(call.arguments)
 

@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import re
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -94,6 +96,25 @@ def test_a_run_in_a_batch_job_says_how_far_it_is(plan, monkeypatch, capsys):
     assert "%|" not in said
 
 
+def test_off_a_terminal_the_bars_of_libraries_are_lines_too():
+    code = """
+from harness.quiet import plain_bars
+plain_bars()
+import time
+from tqdm.auto import tqdm
+for _ in tqdm(range(8), desc="requests"): time.sleep(0.1)
+for _ in tqdm(range(9), desc="short"): pass
+"""
+    often = {**os.environ, "TQDM_DELAY": "0.25", "TQDM_MININTERVAL": "0.25"}
+    done = subprocess.run([sys.executable, "-c", code], env=often, capture_output=True, text=True, check=True)
+    assert re.search(r"^requests: \d of 8, \d\d:\d\d left$", done.stderr, re.MULTILINE)
+    assert "%|" not in done.stderr
+    assert "short" not in done.stderr
+    quiet = {name: value for name, value in os.environ.items() if not name.startswith("TQDM_")}
+    done = subprocess.run([sys.executable, "-c", code], env=quiet, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
 def test_durations_are_in_the_largest_unit_of_which_there_are_two():
     assert [duration(one) for one in (0.4, 119, 120, 7199, 7200)] == [
         "0 seconds",
@@ -175,9 +196,11 @@ def test_a_study_ends_with_verdict_table_and_page(tmp_path):
         output=str(tmp_path / "s"),
         epochs=1,
     )
-    board = then_eval(
-        plan, (1.0,), plan_evaluation(data, limit=8, metadata={"metrics": "oracle"}), lambda _: None
-    )
+    lines = []
+    evaluation = plan_evaluation(data, limit=8, metadata={"metrics": "oracle"})
+    board = then_eval(plan, (1.0,), evaluation, lines.append)
+    trained = [line for line in lines if " in epoch 1 nats per token" in line]
+    assert [line.partition(": 2 steps, cross-entropy ")[0] for line in trained] == ["s-sft", "s"]
     said = closing(board, [UNTUNED, TEACHER, *runs(plan, (1.0,), compared=True)])
     verdict, table, page = said.split("\n\n")
     assert "s, KD ratio 1" in verdict

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness_kd.dry_run.stages import Stage, capture_stage, missing_labels, training_stage
 from harness_kd.dry_run.text import size, table
+from harness_kd.processes import world_size
 from harness_kd.soft_labels.size import label_bytes
 
 if TYPE_CHECKING:
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
 def facts(prepared: Prepared) -> str:
     """Rows, tokens, steps and soft labels of a run."""
     plan, data = prepared.plan, prepared.data
+    at_once = plan.batch_size * plan.accumulation * world_size()
     lines = [
         f"rows           {len(data.examples)} ({_overlong(prepared)})",
         f"tokens         {data.tokens} ({data.target_tokens} targets) per epoch",
-        f"steps          {prepared.steps} ({plan.epochs:g} epochs, {plan.batch_size * plan.accumulation} rows a step)",
+        f"steps          {prepared.steps} ({plan.epochs:g} epochs, {at_once} rows a step)",
     ]
     return "\n".join(lines if prepared.manifest is None else [*lines, _labels(prepared)])
 

@@ -53,11 +53,10 @@ def _parts(stage: Stage) -> str:
 
 
 def _remarks(stages: Sequence[Stage], free_disk: int) -> list[str]:
-    processes, place = world_size(), choose_device().type
-    many = f", of {processes} processes" if processes > 1 else ""
+    each = f"of each of {world_size()} processes" if world_size() > 1 else "of the process"
     lines = [
-        f"free here      {size(free_memory())} of memory ({place}), {size(free_disk)} of disk",
-        f"memory         at the fullest moment of a process{many}, in GB; an estimate (docs/distillation.md has it measured)",
+        f"free here      {size(free_memory())} of memory ({choose_device().type}), {size(free_disk)} of disk",
+        f"memory         {each} at its fullest moment, in GB; an estimate (docs/distillation.md has it measured)",
     ]
     for stage in stages:
         lines += [f"does not fit   {stage.name}: {stage.otherwise}"] if not fits(stage.memory) else []
@@ -67,5 +66,5 @@ def _remarks(stages: Sequence[Stage], free_disk: int) -> list[str]:
     bases: dict[str, list[str]] = {}
     for stage in stages:
         bases.setdefault(stage.time.basis, []).append(stage.name)
-    lines += [f"time           {', '.join(names)}: estimated from {basis}" for basis, names in bases.items()]
+    lines += [f"time           {'; '.join(names)}: estimated from {basis}" for basis, names in bases.items()]
     return lines

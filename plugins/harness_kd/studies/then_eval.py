@@ -99,12 +99,15 @@ def train_all(
     plan: TrainPlan, ratios: Sequence[float], say: Callable[[str], None] = print, *, compared: bool = False
 ) -> dict[str, Path]:
     """Train what `runs` says; return the folders by label."""
+    from harness_kd.training.summary import summary
     from harness_kd.training.train import train
 
     folders = {}
     for label, run in runs(plan, ratios, compared=compared).items():
         say(f"train {label}")
         folders[label] = train(run)
+        if rank() == 0:
+            say(summary(folders[label]))
     return folders
 
 
