@@ -120,7 +120,8 @@ def test_judge_as_an_lm_eval_model_is_ranked(root: Path) -> None:
     assert found["ece,none"] == pytest.approx(direct.ece, abs=1e-6)
     metadata = results["configs"]["kd_judge_newsworld"]["metadata"]
     assert metadata["judge"] == load("embedded", device="cpu").signature()
-    assert metadata["scores"]["auroc"]["low"] <= direct.auroc <= metadata["scores"]["auroc"]["high"]
+    auroc = metadata["scores"]["auroc"]
+    assert 0.8 < auroc["low"] <= direct.auroc <= auroc["high"] <= 1
     assert metadata["counts"]["n"] == 60
 
 

@@ -103,7 +103,7 @@ def test_the_rate_is_reported_and_every_window_is_logged(
     assert not [key for key in headline if "lookback_windows" in key or "statistics" in key]
     assert "lookback_windows" not in rows[0]["metrics"]
     score = results["configs"][TASK]["metadata"]["scores"]["factual_rate"]
-    assert score["low"] <= score["value"] <= score["high"]
+    assert 0 <= score["low"] <= score["value"] <= score["high"] <= 1
     assert "classifier:tiny:" in score["signature"]
 
     lm = load_language_model(str(tiny_model), device="cpu")

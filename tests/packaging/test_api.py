@@ -71,7 +71,7 @@ def test_an_evaluation_holds_what_the_command_prints_and_records_keep(
     assert faithful.n == 24
     assert faithful.low is not None
     assert faithful.high is not None
-    assert faithful.low < faithful.value < faithful.high
+    assert 0 < faithful.low < faithful.value < faithful.high < 1
 
 
 def test_a_comparison_is_that_of_the_command_whatever_it_was_given(
