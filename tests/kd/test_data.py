@@ -1,16 +1,20 @@
 """Rows and tokenisation: real Dolly rows, boundaries, overlong rows and bad input."""
 
+import csv
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from harness_kd.data.examples import Example, tokenize_rows
+from harness_kd.data.named import dev_split
 from harness_kd.data.rows import load_rows, wording_of
 
 from harness.errors import HarnessError
 
-DOLLY = Path(__file__).parents[3] / "shared" / "data" / "dolly_valid" / "valid.jsonl"
+ROOT = Path(__file__).parents[2]
+DOLLY = ROOT.parent / "shared" / "data" / "dolly_valid" / "valid.jsonl"
 
 
 def write(tmp_path, *rows):
@@ -188,3 +192,41 @@ def test_cnndm_rows_get_the_prompt_of_the_task(tmp_path):
     assert load_rows(path) == [row]
     task = (Path(__file__).parents[2] / "tasks/cnndm/kd_cnndm_factual.yaml").read_text()
     assert "Article: {{source}}\\nSummarize the article. Summary:" in task
+
+
+def e2e_file(tmp_path: Path) -> Path:
+    """26 meanings with two descriptions each."""
+    file = tmp_path / "e2e.csv"
+    with open(file, "w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["mr", "ref"])
+        for number in range(26):
+            for words in ("is a  pub.", "serves food,\nsay people."):
+                writer.writerow([f"name[Inn {number}], eatType[pub]", f"Inn {number} {words}"])
+    return file
+
+
+def test_a_meaning_of_e2e_is_in_one_split_with_all_its_descriptions(tmp_path: Path) -> None:
+    file = e2e_file(tmp_path)
+    train, dev = (load_rows(f"e2e?path={file}&split={split}") for split in ("train", "dev"))
+    assert [row.response for row in dev] == [
+        f" Inn {number} {words}" for number in (11, 23) for words in ("is a pub.", "serves food, say people.")
+    ]
+    assert len(train) == 48
+    assert not {row.prompt for row in train} & {row.prompt for row in dev}
+    assert len(load_rows(f"e2e?path={file}")) == 52
+    assert dev_split(f"e2e?path={file}") is None
+    assert dev_split(f"e2e?path={file}&split=train") == f"e2e?split=dev&n=1000&path={file}"
+
+
+def test_e2e_rows_get_the_prompt_of_the_task(tmp_path: Path) -> None:
+    task = yaml.safe_load((ROOT / "tasks/e2e/kd_e2e_factual.yaml").read_text().replace("!function", ""))
+    (first, *_) = load_rows(f"e2e?path={e2e_file(tmp_path)}")
+    assert first.prompt == task["doc_to_text"].replace("{{source}}", "name[Inn 0], eatType[pub]")
+
+
+def test_a_file_that_is_not_e2e_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "other.csv"
+    file.write_text("a,b\n1,2\n")
+    with pytest.raises(HarnessError, match="neither mr and ref nor meaning_representation"):
+        load_rows(f"e2e?path={file}")

@@ -32,7 +32,7 @@ def add_data_options(parser: ArgumentParser) -> None:
     add_option(
         parser,
         "data",
-        "JSON Lines file, or dolly, cnndm, newsworld with options: newsworld?n=2000&noise=0.4&seed=0",
+        "JSON Lines file, or dolly, cnndm, e2e, newsworld with options: newsworld?n=2000&noise=0.4&seed=0",
         metavar="PATH_OR_NAME",
     )
     add_option(parser, "max_length", "tokens of prompt and response together")

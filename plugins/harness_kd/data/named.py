@@ -1,6 +1,6 @@
-"""Training data by name: ``dolly``, ``cnndm`` and ``newsworld``, with options as in ``dolly?split=dev&n=200``.
+"""Training data by name: ``dolly``, ``cnndm``, ``e2e`` and ``newsworld``, with options as in ``dolly?split=dev&n=200``.
 
-Dolly and CNN/DailyMail come from the hub at a pinned commit, or from a local file by ``path``.
+All but the news world come from the hub at a pinned commit, or from a local file by ``path``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,13 @@ from harness.errors import HarnessError
 
 DOLLY = "databricks/databricks-dolly-15k", "bdd27f4d94b9c1f951818a7da7fd7aeea5dbff1a"
 CNNDM = "abisee/cnn_dailymail", "96df5e686bee6baa90b8bee7c28b81fa3fa6223d"
+E2E = "tuetschek/e2e_nlg", "5061e4307d2e553f9b51ccb73998d7039fe6ed90"
+"""The commit of its parquet branch; the main branch is a script."""
+_E2E_FIELDS = (("mr", "ref"), ("meaning_representation", "human_reference"))
+E2E_DEV_EVERY = 12
+"""Of a local copy of E2E every twelfth meaning, with all of its descriptions, is the dev split, where a split is asked for."""
+E2E_TEMPLATE = "Data: {mr}\nDescribe the restaurant in one or two sentences, using all of the data and nothing else. Description:"
+"""As in the task ``kd_e2e_factual``."""
 DOLLY_DEV_ROWS = 1000
 """The first rows of Dolly are the dev split, the rest is trained on, as in the paper."""
 
@@ -24,12 +31,12 @@ class DataOptions:
     """Options behind the question mark of a named data set."""
 
     split: str = ""
-    """``train`` (the default) or ``dev``; the news world has ``test`` as well. A local copy of Dolly is split only where this says
-    so: else all of its rows are meant."""
+    """``train`` (the default) or ``dev``; the news world has ``test`` as well. A local copy of Dolly or E2E is split only where
+    this says so: else all of its rows are meant."""
     n: int | None = None
     """Rows to take, the first ones; None: all, and 2,000 of the news world."""
     path: str = ""
-    """Local copy of Dolly or CNN/DailyMail, or rows of one's own in its layout, instead of the hub."""
+    """Local copy of Dolly, CNN/DailyMail or E2E, or rows of one's own in its layout, instead of the hub."""
     noise: float = 0.4
     """Share of news-world references that state something unsupported."""
     seed: int = 0
@@ -44,13 +51,15 @@ def is_named(data: str) -> bool:
 def dev_split(data: str) -> str | None:
     """The dev split beside named training data, 1,000 rows at most; None where there is none.
 
-    ``dolly?path=FILE`` has none, for all of its rows are trained on; ``dolly?path=FILE&split=train`` has.
+    ``dolly?path=FILE`` has none, for all of its rows are trained on; ``dolly?path=FILE&split=train`` has. So with E2E.
     """
     name, _, text = data.partition("?")
     if not is_named(data):
         return None
     options = _options(data, text)
-    if options.split not in ("", "train") or (name == "dolly" and options.path and not options.split):
+    if options.split not in ("", "train") or (
+        name in ("dolly", "e2e") and options.path and not options.split
+    ):
         return None
     kept = [(key, value) for key, value in parse_qsl(text) if key not in ("split", "n")]
     return f"{name}?{urlencode([('split', 'dev'), ('n', DOLLY_DEV_ROWS), *kept], safe='/')}"
@@ -78,7 +87,7 @@ def _options(data: str, text: str) -> DataOptions:
         except (KeyError, ValueError):
             raise HarnessError(
                 f"{data}: cannot read {key}={value}",
-                "Options are split, n, path (Dolly, CNN/DailyMail), noise and seed (news world), "
+                "Options are split, n, path (Dolly, CNN/DailyMail, E2E), noise and seed (news world), "
                 "as in newsworld?split=train&n=2000&noise=0.4&seed=0; every one may be left out.",
             ) from None
     if options.n is not None and options.n < 1:
@@ -124,6 +133,26 @@ def _cnndm(data: str, options: DataOptions) -> list[dict[str, Any]]:
     return _read(CNNDM, "3.0.0", options, split=split, fields=("article", "highlights"))[: options.n]
 
 
+def _e2e(data: str, options: DataOptions) -> Iterator[dict[str, Any]]:
+    """Meanings and their descriptions; ``mr`` and ``ref`` in the files of the set, longer names on the hub."""
+    _require_split(data, options)
+    split = "validation" if options.split == "dev" else "train"
+    read = _read(E2E, None, options, split=split, fields=())
+    names = next((pair for pair in _E2E_FIELDS if read and all(name in read[0] for name in pair)), None)
+    if names is None:
+        raise HarnessError(
+            f"{data}: its rows have neither {' nor '.join(' and '.join(pair) for pair in _E2E_FIELDS)}",
+            "Give a file of the E2E data set.",
+        )
+    rows = [(str(row[names[0]]), str(row[names[1]])) for row in read]
+    if options.path and options.split:
+        meanings = dict.fromkeys(meaning for meaning, _ in rows)
+        held_out = set(list(meanings)[E2E_DEV_EVERY - 1 :: E2E_DEV_EVERY])
+        rows = [row for row in rows if (row[0] in held_out) == (options.split == "dev")]
+    for meaning, description in rows[: options.n]:
+        yield {"prompt": E2E_TEMPLATE.format(mr=meaning), "response": " " + " ".join(description.split())}
+
+
 def _require_split(data: str, options: DataOptions) -> None:
     if options.split not in ("", "train", "dev"):
         raise HarnessError(f"{data}: there is no split {options.split!r}", "Give split train or dev.")
@@ -148,4 +177,4 @@ def _read(
         raise HarnessError(error.problem, remedy) from error
 
 
-_READERS = {"newsworld": _newsworld, "dolly": _dolly, "cnndm": _cnndm}
+_READERS = {"newsworld": _newsworld, "dolly": _dolly, "cnndm": _cnndm, "e2e": _e2e}

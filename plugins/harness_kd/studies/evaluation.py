@@ -78,10 +78,9 @@ class Subject:
 
 
 def default_tasks(data: str) -> tuple[str, ...]:
-    """The tasks that fit training data: the news world's own, else the paper's two."""
-    if data.partition("?")[0] == "newsworld":
-        return ("kd_newsworld_factual",)
-    return ("kd_cnndm_factual", "kd_xsum_factual")
+    """The tasks that fit training data: the news world's and E2E's own, else the paper's two."""
+    own = {"newsworld": ("kd_newsworld_factual",), "e2e": ("kd_e2e_factual",)}
+    return own.get(data.partition("?")[0], ("kd_cnndm_factual", "kd_xsum_factual"))
 
 
 def plan_evaluation(

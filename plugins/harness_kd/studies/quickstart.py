@@ -6,15 +6,14 @@ where it stopped, and its soft labels, training and boards are the ones of the o
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from harness.errors import HarnessError
-from harness.files import replace_dir, write_atomic
+from harness.files import replace_dir
 from harness_kd.plan import TrainPlan
+from harness_kd.studies.claim import claim
 
 TASK = "kd_newsworld_factual"
 COLUMNS = ("oracle_faithfulness", "factual_consistency_rate", "factual_rate", "rougeL", "chrf")
@@ -79,7 +78,7 @@ def run(settings: Quickstart, say: Callable[[str], None] = print) -> Path:
     from harness.newsworld.models import path
     from harness_kd.training.train import train
 
-    _claim(settings)
+    claim(settings.output, settings.identity())
     # models this small gain nothing from more threads, lose much on a busy machine, and so give the same weights on any
     torch.set_num_threads(1)
     started = time.monotonic()
@@ -122,27 +121,6 @@ def describe(settings: Quickstart) -> str:
     parts.append(f"evaluate 4 models and the references on {settings.documents} articles: {TASK}")
     parts.append(f"write {_spec_path(settings).with_suffix('.md')}")
     return "\n\n".join(parts)
-
-
-def _claim(settings: Quickstart) -> None:
-    path = settings.output / "quickstart.json"
-    if path.exists():
-        stored = json.loads(path.read_text("utf-8"))
-        differing = [
-            f"{name} is {stored.get(name)}, asked for {value}"
-            for name, value in settings.identity().items()
-            if stored.get(name) != value
-        ]
-        HarnessError.raise_for(
-            [f"{settings.output}: holds another quickstart: {difference}" for difference in differing],
-            f"Choose another --output, or delete {settings.output}.",
-        )
-    elif settings.output.exists() and any(settings.output.iterdir()):
-        raise HarnessError(
-            f"{settings.output}: is not empty and holds no quickstart",
-            "Choose another --output for the results.",
-        )
-    write_atomic(path, json.dumps(settings.identity(), indent=2) + "\n")
 
 
 def _evaluate(model: Path, settings: Quickstart) -> Path:

@@ -16,6 +16,7 @@ from harness_kd.models import vocabulary_size
 from harness_kd.plan import TrainPlan
 from harness_kd.processes import agreed, world_size
 from harness_kd.training.allocator import large_blocks_given_back
+from harness_kd.training.attention import suit_processor
 from harness_kd.training.checkpoints import usable_checkpoint
 from harness_kd.training.lora import add_adapter, merged
 from harness_kd.training.sharding import release
@@ -118,6 +119,8 @@ def build_student(prepared: Prepared, settings: LossSettings) -> Any:
             warnings.simplefilter("ignore", FutureWarning)
             # the reentrant kind drops the gradients of an adapter on a frozen body
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if plan.bf16 and choose_device().type == "cpu" and not plan.packing:
+        suit_processor(model, max(len(example.ids) for example in prepared.data.examples))
     attach_loss(model, settings)
     if plan.packing:
         require_packable(model)
