@@ -1,7 +1,6 @@
 """The commands as a user types them."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from harness.cli import build_parser
 from harness.errors import HarnessError
 from harness.plugins import CommandGroup
+from tests.kd.test_processes import outputs, started
 
 
 @pytest.fixture
@@ -94,17 +94,16 @@ def test_capture_then_inspect_verify_and_train_from_it(
     assert record["identity"]["kd_ratio"] == 1.0
 
 
-def test_two_launched_processes_capture_what_one_does(teacher: str, data_file: str, tmp_path: Path) -> None:
-    command = ["-m", "harness", "soft-labels", "capture", "--teacher", teacher, "--data", data_file]
+def test_two_processes_capture_what_one_does(
+    harness: Callable[..., Any], teacher: str, data_file: str, tmp_path: Path
+) -> None:
+    command = ["soft-labels", "capture", "--teacher", teacher, "--data", data_file, "--output"]
     limits = ["--max-length", "64", "--max-prompt-length", "32"]
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    for name, launch in (("one", []), ("two", launcher)):
-        subprocess.run(
-            [sys.executable, *launch, *command, "--output", str(tmp_path / name), *limits],
-            check=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-        )
+    harness(*command, tmp_path / "one", *limits)
+    words = [*command, str(tmp_path / "two"), *limits]
+    processes = started(f"from harness.cli import main; sys.exit(main({words!r}))", [0, 1])
+    said = outputs(processes)
+    assert [process.returncode for process in processes] == [0, 0], said
     manifest = Manifest.read(tmp_path / "one")
     one, two = (SoftLabelCache(tmp_path / name, manifest) for name in ("one", "two"))
     assert {path.name for path in (tmp_path / "two").glob("*.lock")} == {"writer-00.lock", "writer-01.lock"}

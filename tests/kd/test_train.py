@@ -109,7 +109,7 @@ def test_a_folder_with_something_else_is_refused(plan: TrainPlan) -> None:
 
 
 def test_kill_9_and_resume_gives_the_weights_of_an_uninterrupted_run(plan: TrainPlan, tmp_path: Path) -> None:
-    plan = replace(plan, epochs=60, checkpoint_steps=7)
+    plan = replace(plan, epochs=30, checkpoint_steps=7)
     whole = train(replace(plan, output=str(tmp_path / "whole")))
     process = run_in_process(plan)
     partial = Path(plan.output + ".partial")
