@@ -120,13 +120,13 @@ class Board:
         return next(row.entries[task].record.task_version for row in self.rows if task in row.entries)
 
 
-def read_board(path: Path, *, workers: int = 1) -> Board:
+def read_board(path: Path) -> Board:
     """Build a board from its specification.
 
     Raises:
         HarnessError: If a file is missing, damaged or edited, or the rows cannot stand in one table; it names the difference.
     """
-    return build(read_spec(path), path.parent, workers=workers)
+    return build(read_spec(path), path.parent)
 
 
 def build(spec: BoardSpec, folder: Path, *, workers: int = 1) -> Board:
