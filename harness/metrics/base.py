@@ -45,6 +45,8 @@ class Sample:
     """Character of ``prompt`` at which the source ends; None if it is not in it."""
     raw: str = ""
     """The response as generated, white space included."""
+    truncated: bool | None = None
+    """Whether the response was cut at the limit on its tokens; None where nobody knows."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -150,8 +150,8 @@ def signature_problem(key: str, signature: str, names: Iterable[str], options: O
     names = list(names)
     owner = _owner(key, names)
     try:
-        if key == answers.ANSWER_RATE:
-            found = answers.contradiction(signature, options)
+        if key in answers.SCORES:
+            found = answers.contradiction(key, signature, options)
         elif owner is None:
             return f"{key}: no score of the metrics {', '.join(names) or '(none)'}"
         elif owner.contradiction is not None:

@@ -14,7 +14,7 @@ from itertools import islice
 
 from harness.errors import HarnessError
 from harness.judges.judge import THRESHOLD
-from harness.metrics.answers import ANSWER_RATE, KINDS, AnswerRule
+from harness.metrics.answers import ANSWER_RATE, KINDS, LOOPING, TRUNCATED, AnswerRule
 from harness.metrics.base import CorpusScore, Metric, Sample
 from harness.metrics.consistency import MEAN, RATE
 from harness.metrics.lookback import AT_HALF, AT_THRESHOLD, MEAN_P, WHOLLY
@@ -102,7 +102,7 @@ def _text(response: str, document: Document) -> Sample:
 
 
 def _answer_rule(record: Record, responses: Sequence[str], found: Recomputed) -> AnswerRule:
-    """The rule that gives the record's counts, and the answer rate compared.
+    """The rule that gives the record's counts, and the scores of responses as such compared.
 
     The signature states the least number of words; whether refusals were answers, only the counts show.
     """
@@ -120,9 +120,10 @@ def _answer_rule(record: Record, responses: Sequence[str], found: Recomputed) ->
         shown = ", ".join(f"{kind} {counts[0][kind]}" for kind in KINDS)
         found.problems.append(f"counts: the responses are {shown}")
     rule = (fitting or rules)[0]
-    _compare(
-        record, [ANSWER_RATE], [{ANSWER_RATE: float(rule.valid(text))} for text in responses], found, _by_rule
-    )
+    scores = [rule.scores(Sample(source="", references=(), response=text)) for text in responses]
+    _compare(record, [ANSWER_RATE, LOOPING], scores, found, _by_rule)
+    if TRUNCATED in record.scores:
+        found.left[TRUNCATED] = "follows from the number of tokens, which only the model's tokenizer gives"
     return rule
 
 

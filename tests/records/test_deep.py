@@ -177,10 +177,10 @@ def judged(score_texts: Callable[..., Any]) -> Made:
 
 def test_the_judge_is_asked_again(judged: Made) -> None:
     record, documents = judged
-    assert recompute(record, documents).keys == ["answer_rate"]
+    assert recompute(record, documents).keys == ["answer_rate", "looping"]
     found = recompute(record, documents, judge=True)
     assert found.problems == []
-    assert found.keys == ["answer_rate", "factual_consistency", "factual_consistency_rate"]
+    assert found.keys == ["answer_rate", "looping", "factual_consistency", "factual_consistency_rate"]
 
 
 def test_another_verdict_than_the_judges_is_found(judged: Made) -> None:
