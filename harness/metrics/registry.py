@@ -19,6 +19,8 @@ FAMILIES: Mapping[str, str] = {
     "slot_error": "harness.metrics.slot_error",
     "consistency": "harness.metrics.consistency",
     "lookback": "harness.metrics.lookback",
+    "source_precision": "harness.metrics.source_precision",
+    "unsupported": "harness.metrics.unsupported",
     "rouge": "harness.metrics.rouge",
     "chrf": "harness.metrics.chrf",
     "meteor": "harness.metrics.meteor",

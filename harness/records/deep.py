@@ -20,6 +20,7 @@ from harness.metrics.consistency import MEAN, RATE
 from harness.metrics.lookback import AT_HALF, AT_THRESHOLD, MEAN_P, WHOLLY
 from harness.metrics.registry import FAMILIES, family
 from harness.metrics.suite import Suite
+from harness.metrics.unsupported import RESPONSES, unsupported_spans
 from harness.records.documents import Document
 from harness.records.record import Record, SampleRecord
 from harness.stats.rounding import agrees
@@ -71,6 +72,8 @@ def recompute(record: Record, documents: Mapping[int, Document] | None, *, judge
         if name == "lookback":
             _compare_windows(record, keys, found)
         metric = None if why else _metric(name, keys, record, judge)
+        if name == "unsupported" and not why:
+            found.problems += _differing_spans(record, documents)
         if isinstance(metric, Metric):
             scores: list[Scores] = [{} for _ in responses]
             for i, given in zip(answered, metric.score(texts), strict=True):
@@ -215,6 +218,22 @@ def _differing_counts(record: Record, metric: Metric) -> list[str]:
         f"counts say {name} = {record.counts.get(name)}, the texts give {count}"
         for name, count in metric.counts().items()
         if record.counts.get(name) != count
+    ]
+
+
+def _differing_spans(record: Record, documents: Mapping[int, Document]) -> list[str]:
+    """Which samples mark other items as unsupported than their texts give."""
+    differing = [
+        f"document {sample.doc_id}"
+        for sample in record.samples
+        if RESPONSES in sample.scores
+        and unsupported_spans(documents[sample.doc_id].source, (sample.response or "").strip())
+        != list(sample.unsupported_spans or ())
+    ]
+    if not differing:
+        return []
+    return [
+        f"unsupported_spans of {len(differing)} samples are not what their texts give ({', '.join(differing[:_SHOWN])})"
     ]
 
 

@@ -217,7 +217,7 @@ def test_ones_own_file_is_a_task_in_one_command(
         "--limit",
         "3",
         "--without",
-        "meteor,bertscore,consistency",
+        "meteor,bertscore,source_precision,consistency",
     ]
     assert eval_command(tiny_model, tmp_path / "out", *words) == 0
     printed = capsys.readouterr().out
