@@ -14,8 +14,9 @@ from harness.records.compare import differing_conditions
 from harness.records.described import describe
 from harness.records.record import Scored
 
-ALWAYS = ("answer_rate", "length", "coverage", "density")
-"""Shown beside every score: a model can gain by answering less, writing less, or copying more."""
+ALWAYS = ("answer_rate", "truncated", "looping", "length", "coverage", "density")
+"""Shown beside every score: a model can gain by answering less, writing less, or copying more; cut answers and loops
+say what went wrong."""
 Models = Mapping[str, Mapping[str, Scored]]
 """Label -> task -> record."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from urllib.parse import quote
 
 from harness.board.cited import CitedTable
@@ -80,7 +79,7 @@ def table(titles: Sequence[str], lines: Sequence[Sequence[str]], align: str) -> 
 
 def _header(board: Board) -> str:
     tasks = "; ".join(
-        f"{code(task)} {escape(_version(board, task))}, {board.documents(task)} documents"
+        f"{code(task)} {escape(board.version(task))}, {board.documents(task)} documents"
         for task in board.tasks
     )
     readers = [
@@ -89,10 +88,6 @@ def _header(board: Board) -> str:
     ]
     by_rule = " No model scores: every score follows a rule." if board.by_rule_alone else ""
     return " ".join([f"{'Task' if len(board.tasks) == 1 else 'Tasks'}: {tasks}.{by_rule}", *readers])
-
-
-def _version(board: Board, task: str) -> str:
-    return next(row.entries[task].record.task_version for row in board.rows if task in row.entries)
 
 
 def _cell(score: ScoreSummary | None, column: Column, *, interval: bool) -> str:
@@ -252,31 +247,17 @@ def _how_to_read(board: Board) -> str:
 
 def _provenance(board: Board) -> str:
     titles = ["model", "task", "data", "weights", "commit", "lm-eval", "date", "record"]
-    lines = []
-    for row in board.rows:
-        for task, entry in row.entries.items():
-            origin = entry.record.provenance
-            software, model = origin["software"], origin["model"]
-            weights = str(model.get("weights_sha256") or model.get("revision") or "")[:12]
-            data = str(origin.get("data_sha256") or "")[:12]
-            lines.append(
-                [
-                    escape(row.label),
-                    f"{code(task)} {escape(entry.record.task_version)}",
-                    escape(origin["data_source"]) + (f" ({escape(data)})" if data else ""),
-                    escape(weights),
-                    escape(str(software.get("commit") or software.get("harness") or "")),
-                    escape(str(software.get("lm_eval") or "")),
-                    datetime.fromtimestamp(origin["date"], UTC).strftime("%Y-%m-%d"),
-                    f"[{digest(entry.path)[:12]}]({quote(entry.path)})",
-                ]
-            )
+    lines = [
+        [
+            escape(row.label),
+            f"{code(task)} {escape(entry.record.task_version)}",
+            *map(escape, entry.origin.values()),
+            f"[{entry.digest}]({quote(entry.path)})",
+        ]
+        for row in board.rows
+        for task, entry in row.entries.items()
+    ]
     return table(titles, lines, "l")
-
-
-def digest(path: str) -> str:
-    """The SHA-256 in a record's name."""
-    return path.rsplit("-", 1)[-1].removesuffix(".jsonl")
 
 
 def _cited(cited: CitedTable) -> str:

@@ -1,4 +1,4 @@
-"""What the page's sample browser shows: documents, references, responses, scores, prompts and lookback windows.
+"""What the page's sample browser shows: documents, references, responses, scores, prompts, lookback windows and unsupported items.
 
 A page holds at most `BoardSpec.samples` documents of each task, and stays small enough to open on a phone. Which ones is no choice
 of ours: those on which the first comparison's two responses differ most on the task's first score come first, as many wins as
@@ -185,6 +185,8 @@ def _answer(
         answer["seen"] = sample.source_chars
     if sample.lookback_windows:
         answer["windows"] = [[start, end, round(p, _DIGITS)] for start, end, p in sample.lookback_windows]
+    if sample.unsupported_spans:
+        answer["unsupported"] = [list(span) for span in sample.unsupported_spans]
     return answer
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +31,25 @@ class Entry:
     """Of the record, relative to the specification."""
     failed: int
     """Samples without the task's first column."""
+
+    @property
+    def digest(self) -> str:
+        """Beginning of the SHA-256 in the record's name."""
+        return self.path.rpartition("-")[2].removesuffix(".jsonl")[:12]
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """Where it comes from, in the words of a table."""
+        origin = self.record.provenance
+        software, model = origin["software"], origin["model"]
+        data = str(origin.get("data_sha256") or "")[:12]
+        return {
+            "data": f"{origin['data_source']}{f' ({data})' if data else ''}",
+            "weights": str(model.get("weights_sha256") or model.get("revision") or "")[:12],
+            "commit": str(software.get("commit") or software.get("harness") or ""),
+            "lm_eval": str(software.get("lm_eval") or ""),
+            "date": datetime.fromtimestamp(origin["date"], UTC).strftime("%Y-%m-%d"),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,14 +115,18 @@ class Board:
         """Number of documents of a task."""
         return next(row.entries[task].record.n for row in self.rows if task in row.entries)
 
+    def version(self, task: str) -> str:
+        """Version of a task."""
+        return next(row.entries[task].record.task_version for row in self.rows if task in row.entries)
 
-def read_board(path: Path, *, workers: int = 1) -> Board:
+
+def read_board(path: Path) -> Board:
     """Build a board from its specification.
 
     Raises:
         HarnessError: If a file is missing, damaged or edited, or the rows cannot stand in one table; it names the difference.
     """
-    return build(read_spec(path), path.parent, workers=workers)
+    return build(read_spec(path), path.parent)
 
 
 def build(spec: BoardSpec, folder: Path, *, workers: int = 1) -> Board:

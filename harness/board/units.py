@@ -1,4 +1,4 @@
-"""Scores as they are printed and drawn: in percent, points, words or slots, rounded first."""
+"""Scores as they are printed and drawn: in percent, points, words, slots or items, rounded first."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ from harness.metrics.base import Score
 from harness.metrics.suite import ScoreSummary
 from harness.stats.rounding import rounded
 
-UNITS = {"share": "%", "of 100": "of 100", "words": "words", "slots": "slots", "points": "points"}
+UNITS = {
+    "share": "%",
+    "of 100": "of 100",
+    "words": "words",
+    "slots": "slots",
+    "items": "items",
+    "points": "points",
+}
 """What a printed score is in."""
 DIFFERENCE_UNITS = {
     "share": "points",
     "of 100": "points",
     "words": "words",
     "slots": "slots",
+    "items": "items",
     "points": "points of the scale",
 }
 """What a printed difference is in."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import PurePosixPath
 from typing import Any
@@ -14,7 +13,6 @@ from harness.board.columns import Column
 from harness.board.table import Board, Row
 from harness.board.units import UNITS
 from harness.metrics.suite import ScoreSummary
-from harness.records.record import Header
 from harness.records.verdict import fixed
 from harness.stats import FEWEST_FOR_VERDICT
 
@@ -43,7 +41,7 @@ def header(board: Board) -> View:
     measured = [column for column in board.columns if column.signature]
     return {
         "tasks": [
-            {"name": task, "version": _version(board, task), "documents": f"{board.documents(task):,}"}
+            {"name": task, "version": board.version(task), "documents": f"{board.documents(task):,}"}
             for task in board.tasks
         ],
         "kinds": [
@@ -58,10 +56,6 @@ def header(board: Board) -> View:
         "by_rule": board.by_rule_alone,
         "unfaithful": bool(board.rows) and not board.faithfulness,
     }
-
-
-def _version(board: Board, task: str) -> str:
-    return next(row.entries[task].record.task_version for row in board.rows if task in row.entries)
 
 
 def tables(board: Board) -> list[View]:
@@ -213,26 +207,13 @@ def provenance(board: Board) -> list[View]:
         {
             "label": one_line(row.label),
             "task": f"{task} {entry.record.task_version}",
-            **_origin(entry.record),
-            "record": entry.path.rsplit("-", 1)[-1].removesuffix(".jsonl")[:12],
+            **entry.origin,
+            "record": entry.digest,
             "link": relative_link(entry.path),
         }
         for row in board.rows
         for task, entry in row.entries.items()
     ]
-
-
-def _origin(record: Header) -> View:
-    origin = record.provenance
-    software, model = origin["software"], origin["model"]
-    data = str(origin.get("data_sha256") or "")[:12]
-    return {
-        "data": f"{origin['data_source']}{f' ({data})' if data else ''}",
-        "weights": str(model.get("weights_sha256") or model.get("revision") or "")[:12],
-        "commit": str(software.get("commit") or software.get("harness") or ""),
-        "lm_eval": str(software.get("lm_eval") or ""),
-        "date": datetime.fromtimestamp(origin["date"], UTC).strftime("%Y-%m-%d"),
-    }
 
 
 def relative_link(path: str) -> str:

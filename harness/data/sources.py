@@ -33,11 +33,11 @@ def read_local(path: Path, *, split: str, missing: Callable[[Row], list[str]]) -
     if not path.exists():
         raise HarnessError(f"no data at {path}", "Give data_dir the path of a file or folder that exists.")
     if path.is_file():
-        return list(_rows(path)), path.name, sha256_file(path)
+        return list(file_rows(path)), path.name, sha256_file(path)
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         return _saved_dataset(path, split)
     files = _fitting_files(path, split, missing)
-    rows = [row for file in files for row in _rows(file)]
+    rows = [row for file in files for row in file_rows(file)]
     digest = (
         sha256_file(files[0]) if len(files) == 1 else sha256_bytes("".join(map(sha256_file, files)).encode())
     )
@@ -67,7 +67,7 @@ def _fitting_files(folder: Path, split: str, missing: Callable[[Row], list[str]]
 def _lacking(file: Path, missing: Callable[[Row], list[str]]) -> list[str]:
     """The fields that the file's first row lacks; that it cannot be read counts as one."""
     try:
-        first = next(_rows(file), None)
+        first = next(file_rows(file), None)
     except HarnessError:
         return ["rows that can be read"]
     return ["rows"] if first is None else missing(first)
@@ -80,7 +80,12 @@ def _are_shards(files: list[Path]) -> bool:
     )
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def file_rows(path: Path) -> Iterator[Row]:
+    """The rows of one file.
+
+    Raises:
+        HarnessError: If its kind is unknown, or it cannot be read.
+    """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise HarnessError(f"{path}: unknown kind of file", f"Convert it to one of: {', '.join(_READERS)}.")
@@ -109,7 +114,16 @@ def _read_json(path: Path) -> Iterator[Row]:
 def _read_csv(path: Path) -> Iterator[Row]:
     csv.field_size_limit(2**30)  # the default, 128 KiB, is less than a long article
     with open(path, encoding="utf-8-sig", newline="") as file:
-        yield from csv.DictReader(file)
+        header, *rows = [cells for cells in csv.reader(file, strict=True) if cells] or [[]]
+    problems = [f"column {name!r} stands twice" for name in dict.fromkeys(header) if header.count(name) > 1]
+    problems += [
+        f"row {number}: {len(cells)} cells for {len(header)} columns"
+        for number, cells in enumerate(rows, start=1)
+        if len(cells) != len(header)
+    ]
+    if problems:
+        raise ValueError("; ".join(problems[:5]))
+    yield from (dict(zip(header, cells, strict=True)) for cells in rows)
 
 
 def _read_parquet(path: Path) -> Iterator[Row]:

@@ -60,6 +60,10 @@ def _counts(metadata: Mapping[str, Any]) -> str:
         f"{counts[kind]} {kind}" for kind in ("empty", "error", "short", "refused") if counts[kind]
     )
     parts = [f"{counts['answered']} of {counts['n']} answered" + (f" ({failed})" if failed else "")]
+    scores = metadata.get("scores") or {}
+    for key, words in (("truncated", "cut at the token limit"), ("looping", "end in a loop")):
+        if key in scores and (number := round(scores[key]["value"] * scores[key]["n"])):
+            parts.append(f"{number} {words}")
     if counts.get("shortened"):
         parts.append(f"{counts['shortened']} sources cut to fit the model's context")
     parts += [f"{n} {key.replace('_', ' ')}" for key, n in counts.items() if key.startswith("judge_") and n]

@@ -26,7 +26,7 @@ import harness
 from harness.data import documents
 from harness.errors import HarnessError
 from harness.lmeval import fewshot
-from harness.lmeval.bridge import context, hand_over, plain_errors, ranks, sample_log
+from harness.lmeval.bridge import context, hand_over, plain_errors, ranks, sample_log, token_limit
 from harness.lmeval.bridge.attention import language_model
 from harness.lmeval.bridge.whole_model import Loaded, require_whole_files
 from harness.lmeval.options import parse
@@ -58,6 +58,8 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         self._summary: Summary | None = None
         self._ragged_keys: frozenset[str] = frozenset()
         self._model: dict[str, Any] | None = None
+        self._count_tokens: token_limit.Counter | None = None
+        self._token_limit: int | None = None
         self._shortened: set[int] | None = None
         self._shortened_count: int | None = None
         self._metric_counts: Counter[str] = Counter()
@@ -150,6 +152,8 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         if not self._in_chat and self.options.wording.differs and _has_chat_template(lm):
             _tell_of_chat(self.config.task)
         self._model = provenance.evaluated_model(lm)
+        self._count_tokens = token_limit.token_counter(lm)
+        self._token_limit = getattr(lm, "max_gen_toks", None)
         self._shortened = context.fit_prompts(lm, self._responses())
         if "bypass" not in self._metric_fn_list:
             self.suite.prepare(language_model(lm))
@@ -164,7 +168,11 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         if "bypass" in self._metric_fn_list:  # --predict_only
             return
         name = self._filters[0].name
-        samples = [_sample(instance, str(instance.filtered_resps[name])) for instance in self._instances]
+        cut = token_limit.cut(self._instances, self._count_tokens, self._token_limit)
+        samples = [
+            _sample(instance, str(instance.filtered_resps[name]), truncated)
+            for instance, truncated in zip(self._instances, cut, strict=True)
+        ]
         scores = [sample_log.as_published(found) for found in self.suite.score(samples)]
         self._summarise([i.doc_id for i in self._instances], [s.response for s in samples], scores)
         scores, self._ragged_keys = ranks.same_keys_on_every_rank(scores)
@@ -268,7 +276,7 @@ def _tell_of_chat(task: str) -> None:
     )
 
 
-def _sample(instance: Instance, response: str) -> Sample:
+def _sample(instance: Instance, response: str, truncated: bool | None) -> Sample:
     doc, prompt = instance.doc, instance.args[0]
     place = find_source(prompt, doc.get("source", ""))
     return Sample(
@@ -278,4 +286,5 @@ def _sample(instance: Instance, response: str) -> Sample:
         prompt=prompt,
         document_end=place[1] if place else None,
         raw=response,
+        truncated=truncated,
     )

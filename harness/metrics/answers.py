@@ -3,6 +3,9 @@
 A text metric says nothing about a response that is empty or refuses: scoring it 0 would mix "did not answer" with "answered
 badly". Such responses are counted by kind and left out of every score; the answer rate stands beside the scores.
 
+Two more things that go wrong are counted beside it, of every response, failed ones too: whether it was cut at the limit on its
+tokens (where that is known, see `harness.lmeval.bridge.token_limit`), and whether it ends in a loop (`harness.metrics.loops`).
+
 Source: Vectara's hallucination leaderboard (src/data_model.py and is_valid_summary in src/metrics, commit 0af0d77): a summary
 is valid if, stripped, it is none of four error strings and has more than 5 words. The leaderboard's rule counts a long refusal as
 a valid summary; so does `answer_rate` here, while the other metrics leave it out.
@@ -14,14 +17,21 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.metrics import signatures
-from harness.metrics.base import Options, Score
+from harness.metrics import loops, signatures
+from harness.metrics.base import Options, Sample, Score
 
 Kind = Literal["answered", "empty", "error", "short", "refused"]
 KINDS: tuple[Kind, ...] = ("answered", "empty", "error", "short", "refused")
 
-ANSWER_RATE = "answer_rate"
-SCORES = {ANSWER_RATE: Score(title="share of responses that are answers", kind="answers")}
+ANSWER_RATE, TRUNCATED, LOOPING = "answer_rate", "truncated", "looping"
+SCORES = {
+    ANSWER_RATE: Score(title="share of responses that are answers", kind="answers"),
+    TRUNCATED: Score(
+        title="share of responses that were cut at the token limit", kind="answers", higher_is_better=False
+    ),
+    LOOPING: Score(title="share of responses that end in a loop", kind="answers", higher_is_better=False),
+}
+"""What every response has, answered or not; `TRUNCATED` where it is known."""
 
 ERROR_STRINGS = frozenset(
     {
@@ -34,6 +44,7 @@ ERROR_STRINGS = frozenset(
 )
 
 _FORM = f"{ANSWER_RATE}|rule:vectara|words:{{words}}"
+_OF_OTHERS = {TRUNCATED: f"{TRUNCATED}|at:max_gen_toks|version:1", LOOPING: loops.SIGNATURE}
 
 _REFUSAL = re.compile(
     r"""
@@ -75,13 +86,23 @@ class AnswerRule:
         text = response.strip()
         return bool(text) and text not in ERROR_STRINGS and len(text.split()) > self.min_words
 
-    def signature(self) -> str:
-        """Signature of the answer rate, see `harness.metrics.base.Metric.signature`."""
-        return _FORM.format(words=f">{self.min_words}")
+    def scores(self, sample: Sample) -> dict[str, float]:
+        """The scores of `SCORES` for one response."""
+        found = {
+            ANSWER_RATE: float(self.valid(sample.response)),
+            LOOPING: float(loops.loops(sample.response)),
+        }
+        return found if sample.truncated is None else {**found, TRUNCATED: float(sample.truncated)}
+
+    def signature(self, key: str = ANSWER_RATE) -> str:
+        """Signature of one of `SCORES`, see `harness.metrics.base.Metric.signature`."""
+        return _OF_OTHERS.get(key) or _FORM.format(words=f">{self.min_words}")
 
 
-def contradiction(signature: str, options: Options) -> str | None:
+def contradiction(key: str, signature: str, options: Options) -> str | None:
     """See `harness.metrics.base.Family`; a record's options do not always say how many words an answer has."""
+    if given := _OF_OTHERS.get(key):
+        return None if signature == given else f"is not {given}"
     stated = signatures.read(_FORM, signature)
     if stated is None or not re.fullmatch(r">\d+", stated["words"]):
         return f"is not of the form {_FORM}"

@@ -20,9 +20,9 @@ __all__ = ["CorpusScore", "Family", "FloatArray", "Kind", "Metric", "Options", "
 Kind = Literal["faithfulness", "overlap", "style", "answers", "other"]
 """What a score speaks of, in the order in which scores are shown: faithfulness to the source, overlap with the references,
 how a response is written, and whether there is one; ``other`` is what another author's task measures."""
-Unit = Literal["share", "of 100", "words", "slots", "points"]
+Unit = Literal["share", "of 100", "words", "slots", "items", "points"]
 """``share``: a part of 1, or an F measure or similarity of at most 1; ``of 100``: what its authors define in 0..100;
-``words`` and ``slots``: counts of these for each response; ``points``: of any other scale, such as a judge's 1 to 5."""
+``words``, ``slots`` and ``items``: counts of these for each response; ``points``: of any other scale, such as a judge's 1 to 5."""
 Options = Mapping[str, Any]
 
 _ROUNDING = 1e-5
@@ -45,6 +45,8 @@ class Sample:
     """Character of ``prompt`` at which the source ends; None if it is not in it."""
     raw: str = ""
     """The response as generated, white space included."""
+    truncated: bool | None = None
+    """Whether the response was cut at the limit on its tokens; None where nobody knows."""
 
 
 @dataclass(frozen=True, kw_only=True)

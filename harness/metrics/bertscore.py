@@ -25,7 +25,7 @@ from tqdm import tqdm
 from harness.errors import HarnessError
 from harness.metrics import signatures
 from harness.metrics.base import Family, Metric, Options, Sample, Score
-from harness.metrics.encoders import MINILM, MINILM_IDENTITY, EncodedText, Encoder
+from harness.metrics.encoders import MINILM, EncodedText, Encoder, names_encoder
 
 _RESCALED = "bertscore_f1_rescaled"
 # F1 leaves -1..1 only where precision and recall have different signs, which no pair of texts has shown
@@ -58,7 +58,7 @@ LAYERS: Mapping[str, int] = {
 }
 """Layers that bert_score recommends (by correlation with human scores on WMT16); minilm's by docs/metrics.md."""
 
-_CHUNK_BYTES = 512 * 2**20
+CHUNK_BYTES = 512 * 2**20
 """Embeddings held at once."""
 
 
@@ -129,7 +129,7 @@ class BertScore(Metric):
     def _chunks(self, samples: Sequence[Sample], texts: Mapping[str, EncodedText]) -> Iterator[list[int]]:
         """Sample indices whose distinct texts' embeddings fit in memory; equal responses stand together."""
         order = sorted(range(len(samples)), key=lambda i: samples[i].response)
-        budget = _CHUNK_BYTES // (4 * self._encoder.hidden_size)
+        budget = CHUNK_BYTES // (4 * self._encoder.hidden_size)
         chunk: list[int] = []
         held: set[str] = set()
         tokens = 0
@@ -230,22 +230,32 @@ def load_baseline(model: str, layer: int) -> tuple[float, float, float] | None:
 
 def from_options(options: Options) -> BertScore:
     """Build from task metadata; see `OPTIONS`."""
-    model = str(options["bertscore_model"])
-    layer = _layer(options)
-    if layer is None:
-        raise HarnessError(
-            f"BERTScore: no layer is known to be best for {model}",
-            "Choose one: --metadata bertscore_layer=N.",
-        )
+    encoder = build_encoder(options, "BERTScore")
     return BertScore(
-        Encoder(model, layer=layer),
+        encoder,
         idf=bool(options["bertscore_idf"]),
-        baseline=load_baseline(model, layer),
+        baseline=load_baseline(str(options["bertscore_model"]), encoder.layer),
         batch_tokens=int(options["bertscore_batch_tokens"]) if options["bertscore_batch_tokens"] else None,
     )
 
 
-def _layer(options: Options) -> int | None:
+def build_encoder(options: Options, metric: str) -> Encoder:
+    """The encoder that the options name.
+
+    Raises:
+        HarnessError: If it cannot be had, or its layer is not known; it names the metric.
+    """
+    model, layer = str(options["bertscore_model"]), layer_of(options)
+    if layer is None:
+        raise HarnessError(
+            f"{metric}: no layer is known to be best for {model}",
+            "Choose one: --metadata bertscore_layer=N.",
+        )
+    return Encoder(model, layer=layer)
+
+
+def layer_of(options: Options) -> int | None:
+    """The layer that the options give, or that is known to suit the encoder."""
     layer = options["bertscore_layer"] or LAYERS.get(str(options["bertscore_model"]))
     return None if layer is None else int(layer)
 
@@ -256,11 +266,9 @@ def contradiction(key: str, signature: str, options: Options) -> str | None:
     stated = signatures.read(form, signature)
     if stated is None:
         return f"is not of the form {form}"
-    model, layer = str(options["bertscore_model"]), _layer(options)
-    name = signatures.last_part(stated["model"].rpartition("@")[0])
-    offline = model == MINILM and stated["model"] == MINILM_IDENTITY
+    model, layer = str(options["bertscore_model"]), layer_of(options)
     expected = {
-        "model": None if offline or name == signatures.last_part(model) else model,
+        "model": None if names_encoder(stated["model"], model) else model,
         "layer": None if layer is None else str(layer),
         "idf": _yes_no(bool(options["bertscore_idf"])),
     }

@@ -17,6 +17,7 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.files import sha256_file
+from harness.metrics import signatures
 from harness.models import hub
 from harness.models.batches import batches
 from harness.models.device import choose_device, placed
@@ -98,6 +99,32 @@ class Encoder:
                 [*special[: self.max_length - 1], special[-1]],
             )
         return EncodedText(tuple(ids), tuple(map(bool, special)))
+
+    def windows(self, text: str, size: int, overlap: int) -> list[EncodedText]:
+        """Tokenise a text whole, cut into windows, each with the encoder's special tokens.
+
+        Args:
+            text: Of any length.
+            size: Tokens of a window without special ones; fewer where the encoder takes fewer.
+            overlap: Tokens that a window shares with the one before it, fewer than ``size``.
+        """
+        sample = self.encode("a")
+        start = sample.special.index(False)
+        end = len(sample.special) - sample.special[::-1].index(False)
+        head, tail = sample.token_ids[:start], sample.token_ids[end:]
+        ids = self.tokenizer(self._prefix + text.strip(), add_special_tokens=False, verbose=False)[
+            "input_ids"
+        ]
+        size = min(size, self.max_length - len(head) - len(tail))
+        step = max(1, size - overlap)
+        starts = range(0, max(1, len(ids) - overlap), step)
+        return [
+            EncodedText(
+                (*head, *(part := ids[at : at + size]), *tail),
+                (*(True for _ in head), *(False for _ in part), *(True for _ in tail)),
+            )
+            for at in starts
+        ]
 
     @property
     def max_length(self) -> int:
@@ -236,6 +263,13 @@ def _identity(model: str, weights: Path) -> str:
         return f"{Path(model).resolve().name}@{file_sha256(weights)[:12]}"
     snapshot = weights.parent.name if weights.parent.parent.name == "snapshots" else "unknown"
     return f"{model}@{snapshot[:12]}"
+
+
+def names_encoder(identity: str, model: str) -> bool:
+    """Whether a signature's name of an encoder can be that of a model that an option names."""
+    if model == MINILM and identity == MINILM_IDENTITY:
+        return True
+    return signatures.last_part(identity.rpartition("@")[0]) == signatures.last_part(model)
 
 
 def _minilm_folder() -> Path:

@@ -19,6 +19,8 @@ FAMILIES: Mapping[str, str] = {
     "slot_error": "harness.metrics.slot_error",
     "consistency": "harness.metrics.consistency",
     "lookback": "harness.metrics.lookback",
+    "source_precision": "harness.metrics.source_precision",
+    "unsupported": "harness.metrics.unsupported",
     "rouge": "harness.metrics.rouge",
     "chrf": "harness.metrics.chrf",
     "meteor": "harness.metrics.meteor",
@@ -150,8 +152,8 @@ def signature_problem(key: str, signature: str, names: Iterable[str], options: O
     names = list(names)
     owner = _owner(key, names)
     try:
-        if key == answers.ANSWER_RATE:
-            found = answers.contradiction(signature, options)
+        if key in answers.SCORES:
+            found = answers.contradiction(key, signature, options)
         elif owner is None:
             return f"{key}: no score of the metrics {', '.join(names) or '(none)'}"
         elif owner.contradiction is not None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.metrics import answers
-from harness.metrics.answers import ANSWER_RATE, KINDS, AnswerRule
+from harness.metrics.answers import KINDS, AnswerRule
 from harness.metrics.base import CorpusScore, FloatArray, Metric, Sample, Score
 from harness.stats.bootstrap import ScoreFunction
 from harness.stats.headline import headline, headline_value
@@ -75,21 +75,21 @@ class Suite:
         self.rule = rule or AnswerRule()
         self._metric_of = {key: metric for metric in self.metrics for key in metric.scores}
         shared = len(self._metric_of) < sum(len(metric.scores) for metric in self.metrics)
-        if shared or ANSWER_RATE in self._metric_of:
+        if shared or answers.SCORES.keys() & self._metric_of.keys():
             raise ValueError("two metrics of a suite share a key")
         self.scores: Mapping[str, Score] = {
             key: metric.scores[key] for key, metric in self._metric_of.items()
         } | answers.SCORES
-        """What each key of `score` is; the answer rate comes last."""
+        """What each key of `score` is; those of `harness.metrics.answers` come last."""
 
     @property
     def keys(self) -> Mapping[str, bool | None]:
-        """Every score's name, and whether higher is better; the answer rate comes last."""
+        """Every score's name, and whether higher is better, in the order of `scores`."""
         return {key: score.higher_is_better for key, score in self.scores.items()}
 
     def signature(self, key: str) -> str:
         """Signature of one score."""
-        return self.rule.signature() if key == ANSWER_RATE else self._metric_of[key].signature(key)
+        return self.rule.signature(key) if key in answers.SCORES else self._metric_of[key].signature(key)
 
     def prepare(self, model: LanguageModel | None) -> None:
         """Show the evaluated model to the metrics that read its attention; None if it has none to show."""
@@ -102,8 +102,8 @@ class Suite:
         return {key: why for metric in self.metrics for key, why in metric.absent.items()}
 
     def score(self, samples: Sequence[Sample]) -> list[dict[str, float]]:
-        """Score every sample, in order; a failed one has the answer rate alone."""
-        scores: list[dict[str, float]] = [{ANSWER_RATE: float(self.rule.valid(s.response))} for s in samples]
+        """Score every sample, in order; a failed one has the scores of `harness.metrics.answers` alone."""
+        scores = [self.rule.scores(sample) for sample in samples]
         answered = [i for i, sample in enumerate(samples) if self.rule.kind(sample.response) == "answered"]
         if answered:
             subset = [samples[i] for i in answered]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.metrics.answers import ANSWER_RATE, KINDS
+from harness.metrics.answers import ANSWER_RATE, KINDS, LOOPING, SCORES
 from harness.metrics.base import Score
 from harness.metrics.registry import FAMILIES, corpus_scorer, score_of, signature_problem
 from harness.metrics.suite import Bootstrap
@@ -127,7 +127,7 @@ def _counts(record: Scored) -> Iterator[str]:
 def _counted_scores(record: Scored) -> Iterator[str]:
     """Whether as many samples carry scores as the counts say."""
     counts = record.counts
-    answered = [record.answered(key) for key in record.values if key != ANSWER_RATE]
+    answered = [record.answered(key) for key in record.values if key not in SCORES]
     scored = int(np.logical_or.reduce(answered).sum()) if answered else 0
     if scored > counts["answered"]:
         yield f"{scored} samples have scores, {counts['answered']} were answered"
@@ -169,7 +169,7 @@ def _column(record: Scored, key: str, values: FloatArray) -> Iterator[str]:
     score = _definition(record, key)
     if record.metrics and score is None:
         yield "no metric family here has such a score"
-    if key == ANSWER_RATE and record.metrics and np.isnan(values).any():
+    if key in (ANSWER_RATE, LOOPING) and record.metrics and np.isnan(values).any():
         yield "a sample has none"
     if score is not None:
         low, high = (("any" if limit is None else f"{limit:g}") for limit in (score.low, score.high))

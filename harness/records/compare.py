@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import HarnessError
+from harness.metrics import answers
 from harness.metrics.base import Score
 from harness.records.described import describe, in_order
 from harness.records.failures import answered_nothing, filled_statistics, filled_values
@@ -319,7 +320,7 @@ def _signature(record: Header, key: Key) -> str | None:
 
 def _matched(baseline: Scored, candidate: Scored, key: Key) -> Matched | None:
     style = tuple(name for name in STYLE if name in baseline.values and name in candidate.values)
-    if not style or key in (*STYLE, "coverage", "answer_rate"):
+    if not style or key in (*STYLE, "coverage", *answers.SCORES):
         return None
     sides = [
         np.stack([record.values[name] for name in (key, *style)], axis=1) for record in (baseline, candidate)

@@ -14,12 +14,13 @@ from itertools import islice
 
 from harness.errors import HarnessError
 from harness.judges.judge import THRESHOLD
-from harness.metrics.answers import ANSWER_RATE, KINDS, AnswerRule
+from harness.metrics.answers import ANSWER_RATE, KINDS, LOOPING, TRUNCATED, AnswerRule
 from harness.metrics.base import CorpusScore, Metric, Sample
 from harness.metrics.consistency import MEAN, RATE
 from harness.metrics.lookback import AT_HALF, AT_THRESHOLD, MEAN_P, WHOLLY
 from harness.metrics.registry import FAMILIES, family
 from harness.metrics.suite import Suite
+from harness.metrics.unsupported import RESPONSES, unsupported_spans
 from harness.records.documents import Document
 from harness.records.record import Record, SampleRecord
 from harness.stats.rounding import agrees
@@ -71,6 +72,8 @@ def recompute(record: Record, documents: Mapping[int, Document] | None, *, judge
         if name == "lookback":
             _compare_windows(record, keys, found)
         metric = None if why else _metric(name, keys, record, judge)
+        if name == "unsupported" and not why:
+            found.problems += _differing_spans(record, documents)
         if isinstance(metric, Metric):
             scores: list[Scores] = [{} for _ in responses]
             for i, given in zip(answered, metric.score(texts), strict=True):
@@ -102,7 +105,7 @@ def _text(response: str, document: Document) -> Sample:
 
 
 def _answer_rule(record: Record, responses: Sequence[str], found: Recomputed) -> AnswerRule:
-    """The rule that gives the record's counts, and the answer rate compared.
+    """The rule that gives the record's counts, and the scores of responses as such compared.
 
     The signature states the least number of words; whether refusals were answers, only the counts show.
     """
@@ -120,9 +123,10 @@ def _answer_rule(record: Record, responses: Sequence[str], found: Recomputed) ->
         shown = ", ".join(f"{kind} {counts[0][kind]}" for kind in KINDS)
         found.problems.append(f"counts: the responses are {shown}")
     rule = (fitting or rules)[0]
-    _compare(
-        record, [ANSWER_RATE], [{ANSWER_RATE: float(rule.valid(text))} for text in responses], found, _by_rule
-    )
+    scores = [rule.scores(Sample(source="", references=(), response=text)) for text in responses]
+    _compare(record, [ANSWER_RATE, LOOPING], scores, found, _by_rule)
+    if TRUNCATED in record.scores:
+        found.left[TRUNCATED] = "follows from the number of tokens, which only the model's tokenizer gives"
     return rule
 
 
@@ -214,6 +218,22 @@ def _differing_counts(record: Record, metric: Metric) -> list[str]:
         f"counts say {name} = {record.counts.get(name)}, the texts give {count}"
         for name, count in metric.counts().items()
         if record.counts.get(name) != count
+    ]
+
+
+def _differing_spans(record: Record, documents: Mapping[int, Document]) -> list[str]:
+    """Which samples mark other items as unsupported than their texts give."""
+    differing = [
+        f"document {sample.doc_id}"
+        for sample in record.samples
+        if RESPONSES in sample.scores
+        and unsupported_spans(documents[sample.doc_id].source, (sample.response or "").strip())
+        != list(sample.unsupported_spans or ())
+    ]
+    if not differing:
+        return []
+    return [
+        f"unsupported_spans of {len(differing)} samples are not what their texts give ({', '.join(differing[:_SHOWN])})"
     ]
 
 

@@ -16,8 +16,9 @@ _SCORE_FIELDS = {"value", "low", "high", "n", "higher_is_better", "signature"}
 _PROVENANCE = {"model": dict, "software": dict, "date": int, "data_source": str}
 _REQUIRED, _OPTIONAL = (
     {"doc_id", "response", "scores"},
-    {"statistics", "lookback_windows", "prompt", "source_chars", "response_sha256"},
+    {"statistics", "lookback_windows", "unsupported_spans", "prompt", "source_chars", "response_sha256"},
 )
+_KINDS = frozenset(("name", "number", "date"))
 _NUMBERS = frozenset((int, float))
 _BOUND = 2**53  # whole numbers up to here are exact as doubles
 
@@ -123,7 +124,7 @@ def _wrong_field(row: dict[str, Any], widths: dict[str, int]) -> str | None:
         return "prompt is no text"
     if type(seen := row.get("source_chars", 0)) is not int or seen < 0:
         return "source_chars is no number from 0"
-    return _wrong_scores(row, widths) or _wrong_windows(row)
+    return _wrong_scores(row, widths) or _wrong_windows(row) or _wrong_spans(row)
 
 
 def _wrong_scores(row: dict[str, Any], widths: dict[str, int]) -> str | None:
@@ -169,4 +170,19 @@ def _wrong_windows(row: dict[str, Any]) -> str | None:
     end = len((row["response"] or "").strip())
     if not all(0 <= start <= stop <= end and 0 <= p <= 1 for start, stop, p in windows):
         return "a lookback window lies outside the response, or its probability outside 0..1"
+    return None
+
+
+def _wrong_spans(row: dict[str, Any]) -> str | None:
+    if "unsupported_spans" not in row:
+        return None
+    spans = row["unsupported_spans"]
+    if type(spans) is not list or not all(
+        type(span) is list and len(span) == 3 and type(span[0]) is type(span[1]) is int and span[2] in _KINDS
+        for span in spans
+    ):
+        return "unsupported_spans are not start, end and kind"
+    end = len((row["response"] or "").strip())
+    if not spans or not all(0 <= start < stop <= end for start, stop, _ in spans):
+        return "an unsupported span is empty, or lies outside the response"
     return None

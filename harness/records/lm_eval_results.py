@@ -142,6 +142,7 @@ def _only_headlines(samples: Sequence[SampleRecord], scores: Mapping[str, Any]) 
             scores={key: score for key, score in sample.scores.items() if key in scores},
             statistics={},
             lookback_windows=None,
+            unsupported_spans=None,
         )
         for sample in samples
     )

@@ -162,11 +162,12 @@ def load_samples(path: Path, doc_ids: Iterable[int]) -> dict[int, SampleRecord]:
 
 def sample_of(row: Mapping[str, Any]) -> SampleRecord:
     """A sample from its line."""
-    windows = row.get("lookback_windows")
+    windows, spans = row.get("lookback_windows"), row.get("unsupported_spans")
     return SampleRecord(
         **{
             **row,
             "statistics": {key: tuple(counts) for key, counts in row.get("statistics", {}).items()},
             "lookback_windows": None if windows is None else tuple((a, b, p) for a, b, p in windows),
+            "unsupported_spans": None if spans is None else tuple((a, b, kind) for a, b, kind in spans),
         }
     )

@@ -42,6 +42,8 @@ class SampleRecord:
     """Counts behind each corpus score, such as chrF's n-grams: the headline is a function of their sums."""
     lookback_windows: tuple[tuple[int, int, float], ...] | None = None
     """Start and end (characters of ``response``) and probability of being factual, of each window; None without a lens."""
+    unsupported_spans: tuple[tuple[int, int, str], ...] | None = None
+    """Start and end (characters of the stripped ``response``) and kind of each item that the source lacks; None without any."""
     prompt: str | None = None
     """The prompt with ``{source}`` for the source, where it is not the record's."""
     source_chars: int | None = None
@@ -163,7 +165,14 @@ def _compact(sample: SampleRecord) -> dict[str, Any]:
     plain = dict(vars(sample))  # `asdict` copies every count: most of an import's time
     plain["scores"] = {key: rounded(score) for key, score in sample.scores.items()}
     plain["statistics"] = {key: _short(counts) for key, counts in sample.statistics.items()}
-    optional = ("statistics", "lookback_windows", "prompt", "source_chars", "response_sha256")
+    optional = (
+        "statistics",
+        "lookback_windows",
+        "unsupported_spans",
+        "prompt",
+        "source_chars",
+        "response_sha256",
+    )
     return {name: value for name, value in plain.items() if name not in optional or value not in (None, {})}
 
 

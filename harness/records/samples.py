@@ -68,6 +68,7 @@ def _sample(rows: Sequence[Row], document: Document) -> SampleRecord:
         scores=scores,
         statistics=_statistics(first, scores),
         lookback_windows=_windows(first.get("lookback_windows")),
+        unsupported_spans=_spans(first.get("unsupported_spans")),
         prompt=prompt,
         source_chars=source_chars,
     )
@@ -94,6 +95,12 @@ def _windows(logged: Any) -> tuple[tuple[int, int, float], ...] | None:
     ):
         return None
     return tuple((int(start), int(end), round(float(p), 4)) for start, end, p in logged)
+
+
+def _spans(logged: Any) -> tuple[tuple[int, int, str], ...] | None:
+    if not isinstance(logged, list) or not all(isinstance(span, list) and len(span) == 3 for span in logged):
+        return None
+    return tuple((int(start), int(end), str(kind)) for start, end, kind in logged) or None
 
 
 def _response(row: Row) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.data.columns import Row
+from harness.data.sources import file_rows
 from harness.errors import HarnessError
-from harness.files import iter_jsonl, sha256_bytes
+from harness.files import sha256_bytes
 
 _MOST_SHOWN = 10
 _REQUIRED = ("document", "model")
@@ -117,50 +116,11 @@ def raise_for_rows(problems: Sequence[str]) -> None:
     HarnessError.raise_for(shown, "Correct the rows, or say with --column and --label what they hold.")
 
 
-def _plain_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _plain_rows(path: Path) -> Iterator[tuple[int, Row]]:
     """Number, from 1, and cells of each row."""
-    readers = {".jsonl": iter_jsonl, ".csv": _csv_rows, ".parquet": _parquet_rows}
-    if (reader := readers.get(path.suffix.lower())) is None:
+    if path.suffix.lower() not in (".jsonl", ".csv", ".parquet"):
         raise HarnessError(f"{path}: not .jsonl, .csv or .parquet", "Convert it to one of these.")
-    return enumerate(reader(path), start=1)
-
-
-def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
-    remedy = "Give a CSV file in UTF-8 whose first line names the columns."
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise HarnessError(f"{path}: cannot be read: {error.strerror}", remedy) from error
-    except UnicodeDecodeError as error:
-        raise HarnessError(f"{path}: {error}", remedy) from error
-    limit = csv.field_size_limit(sys.maxsize)  # a response may be longer than the module's default of 128 KiB
-    try:
-        lines = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
-    except csv.Error as error:
-        raise HarnessError(f"{path}: not CSV ({error})", remedy) from error
-    finally:
-        csv.field_size_limit(limit)
-    header = lines[0] if lines else []
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    problems = [f"{path}: column {name!r} stands twice" for name in repeated]
-    problems += [
-        f"{path.name}, row {number}: {len(row)} cells for {len(header)} columns"
-        for number, row in enumerate(lines[1:], start=1)
-        if len(row) != len(header)
-    ]
-    raise_for_rows(problems)
-    return (dict(zip(header, row, strict=True)) for row in lines[1:])
-
-
-def _parquet_rows(path: Path) -> Iterable[dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise HarnessError(f"{path}: not Parquet ({error})", "Give a Parquet file.") from error
-    return rows
+    return enumerate(file_rows(path), start=1)
 
 
 def _column_problems(path: Path, rows: Sequence[tuple[int, Mapping[str, Any]]], layout: Layout) -> list[str]:

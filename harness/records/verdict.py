@@ -53,7 +53,7 @@ class _Words:
     def __init__(self, found: ScoreComparison, name: str, scores: int, baseline: str, candidate: str) -> None:
         self.found, self.name, self.scores = found, name, scores
         self.baseline, self.candidate = baseline, candidate
-        self.unit = f" {found.score.unit}" if found.score.unit in ("words", "slots") else " points"
+        self.unit = f" {found.score.unit}" if found.score.unit in ("words", "slots", "items") else " points"
 
     def main(self) -> str:
         difference = self.found.difference

@@ -141,14 +141,9 @@ def bootstrap_statistic(
 
 
 def percentile_interval(
-    measure: Callable[[IntArray], float],
-    n: int,
-    *,
-    n_resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 12345,
+    measure: Callable[[IntArray], float], n: int, *, n_resamples: int = 1000, seed: int = 12345
 ) -> Interval:
-    """Return the percentile bootstrap interval of a measure that is no function of sums, such as an AUROC.
+    """Return the 95% percentile bootstrap interval of a measure that is no function of sums, such as an AUROC.
 
     Not BCa: its jackknife would ask for the measure once more for each of n samples.
 
@@ -156,7 +151,6 @@ def percentile_interval(
         measure: Maps the indices of a resample, shape [n], to a score; NaN where it is not defined there.
         n: Number of samples, at least 1.
         n_resamples: Number of bootstrap resamples.
-        confidence: Nominal coverage, in (0, 1).
         seed: Seed of the generator.
 
     Returns:
@@ -167,7 +161,7 @@ def percentile_interval(
     defined = drawn[~np.isnan(drawn)]
     if not len(defined):
         return Interval(float("nan"), float("nan"))
-    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(defined, [0.025, 0.975])
     return Interval(float(low), float(high))
 
 

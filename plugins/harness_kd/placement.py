@@ -104,7 +104,7 @@ def require_own(source: ModelSource, dtype: str, memory: FreeMemory | None = Non
 
 def free_device() -> None:
     """Give the memory of models that are done with back to the device."""
-    from accelerate.utils.memory import clear_device_cache  # type: ignore[import-untyped]
+    from accelerate.utils.memory import clear_device_cache
 
     clear_device_cache(garbage_collection=True)
 

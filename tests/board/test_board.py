@@ -48,7 +48,9 @@ def test_rows_share_a_rank_unless_a_paired_test_shows_a_difference(
     best, below = scores["best"], scores["a little below"]
     assert best is not None
     assert below is not None
-    assert below.low < best.low < below.high < best.high  # their own intervals overlap; their documents tell them apart
+    assert (
+        below.low < best.low < below.high < best.high
+    )  # their own intervals overlap; their documents tell them apart
 
 
 def test_lower_is_better_where_the_score_says_so(make_record: MakeRecord, write_board: WriteBoard) -> None:

@@ -51,12 +51,15 @@ def columns(number: int, n: int = N) -> dict[str, list[float | None]]:
 
 @pytest.fixture
 def board_path(make_record: MakeRecord, write_board: WriteBoard, tmp_path: Path) -> Path:
-    """Thirty documents and three models, of which one has an unpleasant name and lookback windows; and a comparison."""
+    """Thirty documents and three models, one with an unpleasant name, lookback windows and unsupported items; a comparison."""
     digest = save_texts(tmp_path, "made_up")
     records = [make_record(name, columns(i), documents=digest) for i, name in enumerate(("base", "other"))]
     odd = make_record("odd " + HOSTILE, columns(2), documents=digest)
     windows = ((0, 8, 0.1), (4, 10, 0.9))
-    samples = tuple(replace(sample, lookback_windows=windows) for sample in odd.samples)
+    spans = ((0, 3, "name"), (5, 7, "date"))
+    samples = tuple(
+        replace(sample, lookback_windows=windows, unsupported_spans=spans) for sample in odd.samples
+    )
     return write_board(
         *records,
         replace(odd, samples=samples),
@@ -455,5 +458,16 @@ def tagged(html: str, tag: str) -> Iterator[str]:
 
 def test_highlights_have_a_legend(board_path: Path) -> None:
     html = as_html(read_board(board_path))
-    assert len(list(tagged(html, "mark"))) == 4
+    assert len(list(tagged(html, "mark"))) == 5
+    assert "a name, number or date that the source does not hold" in Page(html).text
+    answers = [
+        answer
+        for task in browser_data(read_board(board_path))["tasks"]
+        for d in task["documents"]
+        for answer in d["answers"]
+    ]
+    assert [answer["unsupported"] for answer in answers if "unsupported" in answer] == 30 * [
+        [[0, 3, "name"], [5, 7, "date"]]
+    ]
+    assert len(answers) == 90
     assert "mean probability of being factual below 0.5" in Page(html).text

@@ -55,7 +55,11 @@ def board_path(make_record: MakeRecord, write_board: WriteBoard, tmp_path: Path)
             if name == ODD:
                 samples = [
                     replace(
-                        s, response=RESPONSE, lookback_windows=((0, 7, 0.1), (2, 10, 0.9)), source_chars=10
+                        s,
+                        response=RESPONSE,
+                        lookback_windows=((0, 7, 0.1), (2, 10, 0.9)),
+                        unsupported_spans=((0, 1, "name"), (8, 10, "number")),
+                        source_chars=10,
                     )
                     for s in record.samples
                 ]
@@ -278,10 +282,10 @@ def test_doubtful_windows_are_coloured_by_character_and_prompts_are_those_seen(
     browser: Any, board_path: Path
 ) -> None:
     open_page(browser, board_path)
-    marks = "[...document.querySelectorAll('.candidate mark')].map(mark => mark.textContent)"
-    assert ask(browser, marks) == [
-        RESPONSE[:2]
-    ]  # 0.1 alone; where 0.1 and 0.9 overlap the mean is 0.5, no doubt
+    marks = "[...document.querySelectorAll('.candidate mark:not(.unheld)')].map(mark => mark.textContent)"
+    assert (
+        "".join(ask(browser, marks)) == RESPONSE[:2]
+    )  # 0.1 alone; where 0.1 and 0.9 overlap the mean is 0.5, no doubt
     assert ask(browser, "document.getElementById('colours').hidden") is False
     assert "1 of 2 windows below 0.5" in ask(
         browser, "document.querySelector('.candidate .chips').textContent"
@@ -292,6 +296,21 @@ def test_doubtful_windows_are_coloured_by_character_and_prompts_are_those_seen(
     source = ask(browser, "document.querySelector('.article p').textContent")
     expected = [f"Article: {SOURCE[:10]}\nSummary:", f"Article: {source}\nSummary:"]
     assert ask(browser, prompts) == expected
+
+
+@pytest.mark.slow
+def test_what_the_source_does_not_hold_is_underlined(browser: Any, board_path: Path) -> None:
+    open_page(browser, board_path)
+    marks = "[...document.querySelectorAll('.candidate .unheld')].map(mark => [mark.textContent, mark.title])"
+    assert ask(browser, marks) == [
+        [RESPONSE[:1], "a name that the source does not hold"],
+        [RESPONSE[8:10], "a number that the source does not hold"],
+    ]
+    # the first stands in a doubtful window too, and keeps its colour
+    assert ask(browser, "document.querySelector('.candidate .unheld mark').title").startswith("mean window")
+    assert ask(browser, "document.querySelector('.candidate p').textContent") == RESPONSE
+    assert ask(browser, "document.getElementById('unheld').hidden") is False
+    assert "2 not in the source" in ask(browser, "document.querySelector('.candidate .chips').textContent")
 
 
 @pytest.mark.slow

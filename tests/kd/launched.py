@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from harness_kd.plan import TrainPlan
 from harness_kd.training import fit
@@ -26,14 +27,14 @@ def note_sharding(folder: Path) -> None:
     """Write down what a model's weights are while it is saved."""
     save = fit._save
 
-    def noted(trainer, prepared, target):
+    def noted(trainer: Any, prepared: Any, target: Any) -> None:
         kinds = {type(parameter).__name__ for parameter in trainer.model.parameters()}
         wrapped = type(trainer.model_wrapped).__name__
         stage = getattr(trainer.model_wrapped, "zero_optimization_stage", lambda: 0)()
         (folder / f"sharding-{os.environ['RANK']}").write_text(f"{wrapped} {stage} {sorted(kinds)}")
         save(trainer, prepared, target)
 
-    fit._save = noted
+    fit._save = noted  # type: ignore[assignment]  # one of its arguments is of no matter here
 
 
 def main(*plans: str) -> None:

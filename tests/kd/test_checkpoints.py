@@ -3,11 +3,14 @@
 import json
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from harness_kd.plan import TrainPlan
 from harness_kd.training.checkpoints import MARKER, best_checkpoint, faults, rotate, seal, usable_checkpoint
 from harness_kd.training.contents import changes, contents
 from harness_kd.training.fit import checkpoint_steps
@@ -18,45 +21,44 @@ from transformers import AutoModelForCausalLM
 
 from harness.errors import HarnessError
 from harness.files import sha256_bytes
+from tests.kd.conftest import known
 
 
-def flip_bit(path, offset=-5):
+def flip_bit(path: Path, offset: int = -5) -> None:
     data = bytearray(path.read_bytes())
     data[offset] ^= 1
     path.write_bytes(data)
 
 
-def edit_step(path):
+def edit_step(path: Path) -> None:
     path.write_text(path.read_text().replace('"global_step": 8,', '"global_step": 6,'))
 
 
-def interrupted(plan, after):
+def interrupted(plan: TrainPlan, after: int) -> Path:
     """Train until a number of checkpoints are written, then Ctrl-C; the folder of the unfinished run."""
     written, save = [], DistillationTrainer._save_checkpoint
 
-    def save_then_stop(self, *args):
+    def save_then_stop(self: DistillationTrainer, *args: Any) -> None:
         save(self, *args)
         written.append(1)
         if len(written) == after:
             raise KeyboardInterrupt
 
-    DistillationTrainer._save_checkpoint = save_then_stop
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DistillationTrainer, "_save_checkpoint", save_then_stop)
         with pytest.raises(KeyboardInterrupt):
             train(plan)
-    finally:
-        DistillationTrainer._save_checkpoint = save
     return Path(plan.output + ".partial")
 
 
-def assert_same_weights(one, other):
-    one, other = (load_file(Path(folder) / "model.safetensors") for folder in (one, other))
-    assert one.keys() == other.keys()
-    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+def assert_same_weights(one: Path, other: Path) -> None:
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (one, other))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
 
 
 @pytest.fixture
-def stopped(plan, tmp_path):
+def stopped(plan: TrainPlan, tmp_path: Path) -> tuple[TrainPlan, Path, Path]:
     """A run of 12 steps that was stopped after the checkpoints of steps 4, 6 and 8, and the same run, whole."""
     plan = replace(plan, checkpoint_steps=2)
     whole = train(replace(plan, output=str(tmp_path / "whole")))
@@ -75,7 +77,9 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(stopped, kind, capfd):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+    stopped: tuple[TrainPlan, Path, Path], kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     plan, partial, whole = stopped
     name, harm, problem = DAMAGE[kind]
     assert {path.name for path in partial.glob("checkpoint-*")} == {"checkpoint-6", "checkpoint-8"}
@@ -87,7 +91,9 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(stopped, kind,
     assert_same_weights(output, whole)
 
 
-def test_a_student_in_bfloat16_goes_on_from_float32(plan, build_model, tmp_path):
+def test_a_student_in_bfloat16_goes_on_from_float32(
+    plan: TrainPlan, build_model: Callable[..., str], tmp_path: Path
+) -> None:
     folder = build_model(tmp_path / "half", seed=1)
     AutoModelForCausalLM.from_pretrained(folder, dtype="bfloat16").save_pretrained(folder)
     plan = replace(plan, student=folder, checkpoint_steps=2)
@@ -101,7 +107,9 @@ def test_a_student_in_bfloat16_goes_on_from_float32(plan, build_model, tmp_path)
     assert_same_weights(train(plan), whole)
 
 
-def test_without_a_whole_checkpoint_training_starts_over(stopped, capfd):
+def test_without_a_whole_checkpoint_training_starts_over(
+    stopped: tuple[TrainPlan, Path, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
     plan, partial, whole = stopped
     for number, name in ((6, "model.safetensors"), (8, "optimizer.pt")):
         flip_bit(partial / f"checkpoint-{number}" / name)
@@ -112,7 +120,7 @@ def test_without_a_whole_checkpoint_training_starts_over(stopped, capfd):
     assert_same_weights(output, whole)
 
 
-def test_the_marker_holds_the_hash_of_every_file(stopped):
+def test_the_marker_holds_the_hash_of_every_file(stopped: tuple[TrainPlan, Path, Path]) -> None:
     _, partial, _ = stopped
     checkpoint = partial / "checkpoint-8"
     stored = json.loads((checkpoint / MARKER).read_text())["files"]
@@ -129,7 +137,9 @@ def test_the_marker_holds_the_hash_of_every_file(stopped):
         assert entry == {"bytes": len(data), "sha256": sha256_bytes(data)}
 
 
-def test_a_damaged_best_checkpoint_is_not_what_a_run_ends_with(plan, tmp_path, capfd):
+def test_a_damaged_best_checkpoint_is_not_what_a_run_ends_with(
+    plan: TrainPlan, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """The best epoch is an early one; damaged, neither it nor what was trained on beside it is used."""
     dev = tmp_path / "dev.jsonl"
     dev.write_text(
@@ -139,7 +149,7 @@ def test_a_damaged_best_checkpoint_is_not_what_a_run_ends_with(plan, tmp_path, c
     whole = train(replace(plan, output=str(tmp_path / "whole")))
     partial = interrupted(plan, after=5)
     kept = {path.name: path for path in partial.glob("checkpoint-*")}
-    best = best_checkpoint(kept["checkpoint-30"])
+    best = known(best_checkpoint(kept["checkpoint-30"]))
     assert best.name not in ("checkpoint-24", "checkpoint-30")
     assert set(kept) == {best.name, "checkpoint-24", "checkpoint-30"}
 
@@ -155,7 +165,7 @@ def test_a_damaged_best_checkpoint_is_not_what_a_run_ends_with(plan, tmp_path, c
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
-def test_a_finished_model_that_changed_is_not_called_finished(plan, name):
+def test_a_finished_model_that_changed_is_not_called_finished(plan: TrainPlan, name: str) -> None:
     output = train(plan)
     assert train(plan) == output
     flip_bit(output / name)
@@ -168,13 +178,13 @@ def test_a_finished_model_that_changed_is_not_called_finished(plan, name):
         train(plan)
 
 
-def test_a_card_may_be_edited(plan):
+def test_a_card_may_be_edited(plan: TrainPlan) -> None:
     output = train(plan)
     (output / "README.md").write_text("my model\n")
     assert train(plan) == output
 
 
-def folder_of(tmp_path, *steps):
+def folder_of(tmp_path: Path, *steps: Any) -> Path:
     for step in steps:
         checkpoint = tmp_path / f"checkpoint-{step}"
         (checkpoint / "part").mkdir(parents=True)
@@ -185,18 +195,18 @@ def folder_of(tmp_path, *steps):
     return tmp_path
 
 
-def test_the_newest_two_and_the_best_are_kept(tmp_path):
+def test_the_newest_two_and_the_best_are_kept(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, 5, 10, 15, 20, 100)
     (folder / "checkpoint-30").mkdir()  # being written: it neither counts nor goes
     rotate(folder, best="checkpoint-10")
     assert {path.name for path in folder.iterdir()} == {f"checkpoint-{n}" for n in (10, 20, 30, 100)}
 
 
-def test_steps_are_compared_as_numbers_and_torn_ones_are_cleared_away(tmp_path):
+def test_steps_are_compared_as_numbers_and_torn_ones_are_cleared_away(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, 9, 50, 100)
     (folder / "checkpoint-9" / MARKER).unlink()  # a kill within rotate
     (folder / "checkpoint-101").mkdir()
-    said = []
+    said: list[str] = []
     assert usable_checkpoint(folder, said.append) == folder / "checkpoint-100"
     assert {path.name for path in folder.iterdir()} == {"checkpoint-50", "checkpoint-100"}
     assert said == [
@@ -205,7 +215,7 @@ def test_steps_are_compared_as_numbers_and_torn_ones_are_cleared_away(tmp_path):
     ]
 
 
-def test_a_damaged_checkpoint_is_put_aside_and_files_in_subfolders_count(tmp_path):
+def test_a_damaged_checkpoint_is_put_aside_and_files_in_subfolders_count(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, 10, 20)
     (folder / "checkpoint-20" / "note.txt").write_text("mine")  # what is not named does no harm
     assert faults(folder / "checkpoint-20") == []
@@ -215,13 +225,13 @@ def test_a_damaged_checkpoint_is_put_aside_and_files_in_subfolders_count(tmp_pat
     assert {path.name for path in folder.iterdir()} == {"checkpoint-10", "damaged-20"}
 
 
-def test_an_empty_run_says_nothing(tmp_path):
-    said = []
+def test_an_empty_run_says_nothing(tmp_path: Path) -> None:
+    said: list[str] = []
     assert usable_checkpoint(tmp_path, said.append) is None
     assert said == []
 
 
-def test_contents_of_many_files_and_their_changes(tmp_path):
+def test_contents_of_many_files_and_their_changes(tmp_path: Path) -> None:
     for number in range(20):
         (tmp_path / f"{number}.bin").write_bytes(bytes([number]) * number)
     stored = contents(tmp_path, without=["3.bin"])
@@ -240,7 +250,9 @@ def test_contents_of_many_files_and_their_changes(tmp_path):
 
 
 @pytest.mark.parametrize(("processes", "steps", "between"), [(1, 6, 50), (2, 3, 25), (8, 1, 7)])
-def test_steps_and_checkpoints_are_those_of_all_processes(plan, monkeypatch, processes, steps, between):
+def test_steps_and_checkpoints_are_those_of_all_processes(
+    plan: TrainPlan, monkeypatch: pytest.MonkeyPatch, processes: int, steps: int, between: int
+) -> None:
     """48 rows in batches of 8: with 8 processes one step is more than an epoch."""
     monkeypatch.setenv("WORLD_SIZE", str(processes))
     assert prepare(replace(plan, epochs=1)).steps == steps

@@ -1,28 +1,31 @@
 """The commands as a user types them."""
 
 import json
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from harness_kd.plugin import PLUGIN
 from harness_kd.soft_labels.cache import SoftLabelCache, label_files
 from harness_kd.soft_labels.manifest import Manifest
+from transformers import PreTrainedTokenizerFast
 
 from harness.cli import build_parser
 from harness.errors import HarnessError
 from harness.plugins import CommandGroup
+from tests.kd.test_processes import outputs, started
 
 
 @pytest.fixture
-def harness():
+def harness() -> Callable[..., Any]:
     commands = PLUGIN.commands()
     parser = build_parser([CommandGroup(title=PLUGIN.name, commands=tuple(commands))])
 
-    def run(*argv):
+    def run(*argv: Any) -> int | None:
         arguments = parser.parse_args([str(argument) for argument in argv])
         return {command.name: command for command in commands}[arguments.command].run(arguments)
 
@@ -30,12 +33,12 @@ def harness():
 
 
 @pytest.fixture
-def options(student, teacher, data_file, tmp_path):
+def options(student: str, teacher: str, data_file: str, tmp_path: Path) -> tuple[Any, ...]:
     paths = ("--student", student, "--teacher", teacher, "--data", data_file, "--output", tmp_path / "out")
     return (*paths, "--kd-ratio", 1, "--max-length", 64, "--max-prompt-length", 32, "--epochs", 1)
 
 
-def test_help_loads_neither_torch_nor_transformers():
+def test_help_loads_neither_torch_nor_transformers() -> None:
     code = (
         "import sys; from harness_kd.plugin import PLUGIN; from harness.cli import build_parser;"
         "from harness.plugins import CommandGroup;"
@@ -46,13 +49,17 @@ def test_help_loads_neither_torch_nor_transformers():
     assert done.stdout.strip() == "[]"
 
 
-def test_train_and_print_the_model_folder(harness, options, tmp_path, capsys):
+def test_train_and_print_the_model_folder(
+    harness: Callable[..., Any], options: tuple[Any, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert harness("train-kd", *options) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "out")
     assert (tmp_path / "out" / "model.safetensors").exists()
 
 
-def test_a_dry_run_says_what_it_takes_and_writes_nothing(harness, options, tmp_path, capsys):
+def test_a_dry_run_says_what_it_takes_and_writes_nothing(
+    harness: Callable[..., Any], options: tuple[Any, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert harness("train-kd", *options, "--dry-run") == 0
     printed = capsys.readouterr().out
     for fact in ("rows           48", "steps          6 (1 epochs, 8 rows a step)", "soft labels", "time"):
@@ -61,8 +68,13 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(harness, options, tmp_p
 
 
 def test_capture_then_inspect_verify_and_train_from_it(
-    harness, options, teacher, data_file, tmp_path, capsys
-):
+    harness: Callable[..., Any],
+    options: tuple[Any, ...],
+    teacher: str,
+    data_file: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     labels = tmp_path / "labels"
     limits = ("--max-length", 64, "--max-prompt-length", 32)
     assert (
@@ -82,17 +94,16 @@ def test_capture_then_inspect_verify_and_train_from_it(
     assert record["identity"]["kd_ratio"] == 1.0
 
 
-def test_two_launched_processes_capture_what_one_does(teacher, data_file, tmp_path):
-    command = ["-m", "harness", "soft-labels", "capture", "--teacher", teacher, "--data", data_file]
+def test_two_processes_capture_what_one_does(
+    harness: Callable[..., Any], teacher: str, data_file: str, tmp_path: Path
+) -> None:
+    command = ["soft-labels", "capture", "--teacher", teacher, "--data", data_file, "--output"]
     limits = ["--max-length", "64", "--max-prompt-length", "32"]
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    for name, launch in (("one", []), ("two", launcher)):
-        subprocess.run(
-            [sys.executable, *launch, *command, "--output", str(tmp_path / name), *limits],
-            check=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-        )
+    harness(*command, tmp_path / "one", *limits)
+    words = [*command, str(tmp_path / "two"), *limits]
+    processes = started(f"from harness.cli import main; sys.exit(main({words!r}))", [0, 1])
+    said = outputs(processes)
+    assert [process.returncode for process in processes] == [0, 0], said
     manifest = Manifest.read(tmp_path / "one")
     one, two = (SoftLabelCache(tmp_path / name, manifest) for name in ("one", "two"))
     assert {path.name for path in (tmp_path / "two").glob("*.lock")} == {"writer-00.lock", "writer-01.lock"}
@@ -104,7 +115,9 @@ def test_two_launched_processes_capture_what_one_does(teacher, data_file, tmp_pa
         np.testing.assert_allclose(one.get(key).log_probs, two.get(key).log_probs, rtol=0, atol=2e-3)
 
 
-def test_the_teachers_precision_is_part_of_its_labels(harness, options, teacher, data_file, tmp_path):
+def test_the_teachers_precision_is_part_of_its_labels(
+    harness: Callable[..., Any], options: tuple[Any, ...], teacher: str, data_file: str, tmp_path: Path
+) -> None:
     labels = tmp_path / "labels"
     capture = ("--teacher", teacher, "--data", data_file, "--output", labels, "--max-length", 64)
     harness("soft-labels", "capture", *capture, "--max-prompt-length", 32, "--teacher-dtype", "bfloat16")
@@ -115,8 +128,12 @@ def test_the_teachers_precision_is_part_of_its_labels(harness, options, teacher,
 
 
 def test_labels_of_chats_in_another_template_are_refused(
-    harness, build_model, build_tokenizer, tmp_path, capsys
-):
+    harness: Callable[..., Any],
+    build_model: Callable[..., str],
+    build_tokenizer: Callable[..., PreTrainedTokenizerFast],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     rows = [
         {
             "messages": [
@@ -136,7 +153,15 @@ def test_labels_of_chats_in_another_template_are_refused(
         )
         models[name] = build_model(tmp_path / name, tokenizer=tokenizer)
     capture = ("soft-labels", "capture", "--teacher", models["teacher"], "--data", data)
-    train = ("train-kd", "--student", models["student"], "--teacher", models["teacher"], "--data", data)
+    train: tuple[Any, ...] = (
+        "train-kd",
+        "--student",
+        models["student"],
+        "--teacher",
+        models["teacher"],
+        "--data",
+        data,
+    )
     train += ("--kd-ratio", 1, "--epochs", 1)
     assert harness(*capture, "--output", tmp_path / "labels") == 0
     with pytest.raises(HarnessError, match="template is"):
@@ -147,7 +172,13 @@ def test_labels_of_chats_in_another_template_are_refused(
     assert sorted((tmp_path / "fitting").iterdir()) == before
 
 
-def test_a_capture_says_what_it_will_take(harness, teacher, data_file, tmp_path, capsys):
+def test_a_capture_says_what_it_will_take(
+    harness: Callable[..., Any],
+    teacher: str,
+    data_file: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     capture = (
         "soft-labels",
         "capture",
@@ -170,8 +201,14 @@ def test_a_capture_says_what_it_will_take(harness, teacher, data_file, tmp_path,
 
 
 def test_a_plan_for_a_model_that_does_not_fit_is_printed_all_the_same(
-    harness, options, teacher, data_file, tmp_path, capsys, monkeypatch
-):
+    harness: Callable[..., Any],
+    options: tuple[Any, ...],
+    teacher: str,
+    data_file: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for module in ("text", "timing"):
         monkeypatch.setattr(f"harness_kd.dry_run.{module}.free_memory", lambda: 5000)
     assert harness("train-kd", *options, "--dry-run") == 0
@@ -184,7 +221,9 @@ def test_a_plan_for_a_model_that_does_not_fit_is_printed_all_the_same(
     assert "does not fit   capture of soft labels by teacher: " in capsys.readouterr().out
 
 
-def test_labels_for_another_k_are_refused(harness, options, teacher, data_file, tmp_path):
+def test_labels_for_another_k_are_refused(
+    harness: Callable[..., Any], options: tuple[Any, ...], teacher: str, data_file: str, tmp_path: Path
+) -> None:
     capture = ("--teacher", teacher, "--data", data_file, "--output", tmp_path / "labels", "--top-k", 4)
     harness("soft-labels", "capture", *capture)
     with pytest.raises(HarnessError, match="top k is 4, this run needs 64"):
@@ -193,6 +232,6 @@ def test_labels_for_another_k_are_refused(harness, options, teacher, data_file, 
 
 
 @pytest.mark.parametrize("action", ["inspect", "verify"])
-def test_a_folder_without_labels_is_named(harness, tmp_path, action):
+def test_a_folder_without_labels_is_named(harness: Callable[..., Any], tmp_path: Path, action: str) -> None:
     with pytest.raises(HarnessError, match="no s"):
         harness("soft-labels", action, Path(tmp_path) / "nothing")

@@ -2,14 +2,17 @@
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 from harness_kd.data.examples import Example, tokenize_rows
 from harness_kd.data.named import dev_split
-from harness_kd.data.rows import load_rows, wording_of
+from harness_kd.data.rows import TextRow, load_rows, wording_of
+from transformers import PreTrainedTokenizerFast
 
 from harness.errors import HarnessError
 
@@ -17,21 +20,23 @@ ROOT = Path(__file__).parents[2]
 DOLLY = ROOT.parent / "shared" / "data" / "dolly_valid" / "valid.jsonl"
 
 
-def write(tmp_path, *rows):
+def write(tmp_path: Path, *rows: Any) -> str:
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
 
 
 @pytest.mark.skipif(not DOLLY.exists(), reason="the development data is not here")
-def test_dolly_rows_get_the_prompt_that_the_papers_author_trained_on():
+def test_dolly_rows_get_the_prompt_that_the_papers_author_trained_on() -> None:
     rows = load_rows(str(DOLLY))
     published = [json.loads(line) for line in DOLLY.read_text().splitlines()]
     assert [row.prompt for row in rows] == [row["prompt"] for row in published]
     assert [row.response for row in rows] == [row["output"] for row in published]
 
 
-def test_prompt_and_response_are_tokenised_apart_and_closed(tmp_path, build_tokenizer):
+def test_prompt_and_response_are_tokenised_apart_and_closed(
+    tmp_path: Path, build_tokenizer: Callable[..., PreTrainedTokenizerFast]
+) -> None:
     rows = load_rows(write(tmp_path, {"prompt": "word1 word2", "response": "word3"}))
     tokenizer = build_tokenizer()
     (example,) = tokenize_rows(rows, tokenizer, max_length=9, max_prompt_length=8, overlong="drop").examples
@@ -39,7 +44,9 @@ def test_prompt_and_response_are_tokenised_apart_and_closed(tmp_path, build_toke
     assert example.boundary == 2
 
 
-def test_a_chat_ends_with_the_assistants_turn(tmp_path, build_tokenizer):
+def test_a_chat_ends_with_the_assistants_turn(
+    tmp_path: Path, build_tokenizer: Callable[..., PreTrainedTokenizerFast]
+) -> None:
     turns = [{"role": "user", "content": "word1"}, {"role": "assistant", "content": "word2"}]
     rows = load_rows(write(tmp_path, {"messages": turns}))
     tokenizer = build_tokenizer()
@@ -52,7 +59,9 @@ def test_a_chat_ends_with_the_assistants_turn(tmp_path, build_tokenizer):
     assert (tokens, example.boundary) == (["word9", "word1", "word8", "word2", "</s>"], 3)
 
 
-def test_overlong_rows_are_dropped_or_cut_and_counted(tmp_path, build_tokenizer):
+def test_overlong_rows_are_dropped_or_cut_and_counted(
+    tmp_path: Path, build_tokenizer: Callable[..., PreTrainedTokenizerFast]
+) -> None:
     long, short = (
         {"prompt": "word1 word2 word3 word4", "response": "word5 word6 word7"},
         {"prompt": "word1", "response": "word2"},
@@ -73,7 +82,7 @@ def test_overlong_rows_are_dropped_or_cut_and_counted(tmp_path, build_tokenizer)
         tokenize_rows(rows[:1], tokenizer, max_length=5, max_prompt_length=3, overlong="drop")
 
 
-def test_the_key_tells_ids_and_boundary_apart():
+def test_the_key_tells_ids_and_boundary_apart() -> None:
     ids = np.arange(5, dtype=np.int32)
     keys = {
         Example(ids, 2).key,
@@ -98,21 +107,21 @@ def test_the_key_tells_ids_and_boundary_apart():
         ),
     ],
 )
-def test_a_bad_row_is_named_by_file_and_number(tmp_path, row, problem):
+def test_a_bad_row_is_named_by_file_and_number(tmp_path: Path, row: dict[str, Any], problem: str) -> None:
     path = write(tmp_path, {"prompt": "word1", "response": "word2"}, row)
     with pytest.raises(HarnessError) as error:
         load_rows(path)
     assert f"{path}, {problem}" in error.value.problem
 
 
-def test_missing_and_empty_files(tmp_path):
+def test_missing_and_empty_files(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="cannot be read"):
         load_rows(str(tmp_path / "missing.jsonl"))
     with pytest.raises(HarnessError, match="holds no rows"):
         load_rows(write(tmp_path))
 
 
-def test_the_news_world_by_name():
+def test_the_news_world_by_name() -> None:
     rows = load_rows("newsworld?n=5&noise=0&seed=3")
     assert len(rows) == 5
     assert all(row.prompt.startswith("Article: ") and row.prompt.endswith("\nSummary:") for row in rows)
@@ -121,17 +130,17 @@ def test_the_news_world_by_name():
         load_rows("newsworld?size=5")
 
 
-def dolly_file(tmp_path, n):
+def dolly_file(tmp_path: Path, n: int) -> str:
     return write(
         tmp_path, *({"instruction": f"word{i}", "context": "", "response": "word1"} for i in range(n))
     )
 
 
-def instructions(rows):
+def instructions(rows: list[TextRow]) -> list[str]:
     return [row.prompt.split("\n")[3] for row in rows]
 
 
-def test_a_local_dolly_is_split_after_its_first_thousand_rows_only_if_asked(tmp_path):
+def test_a_local_dolly_is_split_after_its_first_thousand_rows_only_if_asked(tmp_path: Path) -> None:
     path = dolly_file(tmp_path, 1003)
     assert len(load_rows(f"dolly?path={path}")) == 1003
     assert instructions(load_rows(f"dolly?path={path}&n=2")) == ["word0", "word1"]
@@ -141,7 +150,7 @@ def test_a_local_dolly_is_split_after_its_first_thousand_rows_only_if_asked(tmp_
         load_rows(f"dolly?split=test&path={path}")
 
 
-def test_a_local_dolly_that_is_all_dev_split_says_so(tmp_path):
+def test_a_local_dolly_that_is_all_dev_split_says_so(tmp_path: Path) -> None:
     path = dolly_file(tmp_path, 3)
     with pytest.raises(HarnessError, match="all of its 3 rows are the dev split") as caught:
         load_rows(f"dolly?path={path}&split=train")
@@ -166,11 +175,11 @@ def test_a_local_dolly_that_is_all_dev_split_says_so(tmp_path):
         ([{"prompt": "a", "response": "b"}, {"instruction": "a", "output": "b"}], None),
     ],
 )
-def test_how_rows_ask(tmp_path, rows, wording):
+def test_how_rows_ask(tmp_path: Path, rows: list[Any], wording: str | None) -> None:
     assert wording_of(write(tmp_path, *rows)) == wording
 
 
-def test_named_data_ask_as_their_rows_do():
+def test_named_data_ask_as_their_rows_do() -> None:
     assert [wording_of(name) for name in ("dolly?n=3", "cnndm", "newsworld?n=2")] == [
         "dolly",
         "prompt",
@@ -178,14 +187,14 @@ def test_named_data_ask_as_their_rows_do():
     ]
 
 
-def test_dolly_from_the_hub_names_its_local_alternative():
+def test_dolly_from_the_hub_names_its_local_alternative() -> None:
     with pytest.raises(HarnessError) as error:
         load_rows("dolly")
     assert "databricks/databricks-dolly-15k" in error.value.problem
     assert "dolly?path=FILE" in error.value.remedy
 
 
-def test_cnndm_rows_get_the_prompt_of_the_task(tmp_path):
+def test_cnndm_rows_get_the_prompt_of_the_task(tmp_path: Path) -> None:
     path = write(tmp_path, {"article": "A b.", "highlights": "One .\nTwo .", "id": "x"})
     (row,) = load_rows(f"cnndm?path={path}")
     assert (row.prompt, row.response) == ("Article: A b.\nSummarize the article. Summary:", " One . Two .")

@@ -12,9 +12,11 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from harness_kd.plan import TrainPlan
 from harness_kd.training.train import train
 from safetensors.torch import load_file
 
@@ -32,17 +34,17 @@ KINDS = [
 pytestmark = pytest.mark.slow
 
 
-def weights(folder):
+def weights(folder: Any) -> Any:
     return load_file(Path(folder) / "model.safetensors")
 
 
-def difference(one, other):
+def difference(one: Any, other: Any) -> Any:
     one, other = weights(one), weights(other)
     assert one.keys() == other.keys()
     return max((tensor - other[name]).abs().max().item() for name, tensor in one.items())
 
 
-def launched(configuration, folder, *plans):
+def launched(configuration: Any, folder: Any, *plans: Any) -> Any:
     folder.mkdir(exist_ok=True)
     files = []
     for plan in plans:
@@ -69,12 +71,12 @@ def launched(configuration, folder, *plans):
         )
 
 
-def finish(process, folder):
+def finish(process: Any, folder: Any) -> None:
     status = process.wait(timeout=300)
     assert status == 0, (folder / "log").read_text()[-4000:]
 
 
-def killed(process, folder, rank, plan):
+def killed(process: Any, folder: Any, rank: Any, plan: TrainPlan) -> None:
     """Kill one process of the run with its first whole checkpoint; the launcher ends the other."""
     partial, deadline = Path(plan.output + ".partial"), time.monotonic() + 240
     before = set(partial.glob("checkpoint-*/complete"))
@@ -87,7 +89,7 @@ def killed(process, folder, rank, plan):
     assert not Path(plan.output).exists()
 
 
-def flip_a_bit_of_the_second(partial):
+def flip_a_bit_of_the_second(partial: Any) -> Any:
     """Damage what the second process wrote to the newest checkpoint; the file's name."""
     sealed = sorted(
         partial.glob("checkpoint-*/complete"), key=lambda path: int(path.parent.name.split("-")[1])
@@ -103,7 +105,7 @@ def flip_a_bit_of_the_second(partial):
 
 
 @pytest.fixture
-def plan(plan, data_file, tmp_path):
+def plan(plan: TrainPlan, data_file: str, tmp_path: Path) -> Any:
     """Twenty-four steps over 45 rows, so that the last step of an epoch is short and the two processes' shares are unequal."""
     data = tmp_path / "train.jsonl"
     data.write_text("".join(Path(data_file).read_text().splitlines(keepends=True)[:45]))
@@ -111,7 +113,9 @@ def plan(plan, data_file, tmp_path):
 
 
 @pytest.mark.parametrize(("configuration", "sharding"), KINDS)
-def test_two_processes_are_one_and_kills_change_nothing(plan, tmp_path, configuration, sharding):
+def test_two_processes_are_one_and_kills_change_nothing(
+    plan: TrainPlan, tmp_path: Path, configuration: Any, sharding: Any
+) -> None:
     """To 1e-6 one process; bit for bit the same two that were not killed."""
     one, folder = train(plan), tmp_path / "launch"
     assert json.loads((one / "run.json").read_text())["metrics"]["steps"] == 24
@@ -137,13 +141,13 @@ def test_two_processes_are_one_and_kills_change_nothing(plan, tmp_path, configur
 
 @pytest.mark.parametrize(("configuration", "sharding"), KINDS)
 def test_one_process_after_another_trains_what_one_process_does(
-    plan, data_file, tmp_path, configuration, sharding
-):
+    plan: TrainPlan, data_file: str, tmp_path: Path, configuration: Any, sharding: Any
+) -> None:
     """Several runs in the same two processes: adapters, choices on dev data of which one process has a batch more, bfloat16."""
     dev = tmp_path / "dev.jsonl"
     dev.write_text("".join(Path(data_file).read_text().splitlines(keepends=True)[-17:]))
     plan = replace(plan, epochs=2)
-    changes = {
+    changes: dict[str, dict[str, Any]] = {
         "adapter": {"lora_rank": 4, "lora_dropout": 0.0, "bf16": True},
         "loss": {"dev": str(dev), "select": "dev-loss"},
         "words": {"dev": str(dev), "select": "rougeL"},

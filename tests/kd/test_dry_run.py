@@ -12,7 +12,7 @@ import torch
 from harness_kd.dry_run import timing
 from harness_kd.dry_run.inference import capture_memory, evaluation_memory
 from harness_kd.dry_run.live import ACTIVATIONS, COPIES, GRADIENTS, LOGITS, OPTIMIZER, WEIGHTS, weightless
-from harness_kd.dry_run.memory import CACHE, EXCHANGE, LABELS, PROCESS, TEACHER
+from harness_kd.dry_run.memory import CACHE, EXCHANGE, LABELS, PROCESS, TEACHER, Memory
 from harness_kd.dry_run.stages import training_stage
 from harness_kd.dry_run.training import (
     _merging,
@@ -115,8 +115,15 @@ def bytes_of(tensors):
     return sum(distinct.values())
 
 
-@pytest.mark.parametrize("optimizer", ["adamw_torch_fused", "adafactor"])
-@pytest.mark.parametrize("options", [FULL, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    ("options", "optimizer"),
+    [
+        pytest.param(FULL, "adamw_torch_fused", id="full-adamw"),
+        pytest.param(LORA, "adafactor", id="lora-adafactor"),
+        pytest.param(FULL, "adafactor", id="full-adafactor", marks=pytest.mark.slow),
+        pytest.param(LORA, "adamw_torch_fused", id="lora-adamw", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("family", CONFIGS)
 def test_weights_gradients_and_optimizer_are_counted_to_the_byte(
     family, options, optimizer, data_file, tmp_path
@@ -313,6 +320,20 @@ def test_where_it_does_not_fit_time_is_that_of_the_products(wide_plan, monkeypat
     )
 
 
+def test_a_probes_model_is_let_go(wide_plan, monkeypatch):
+    made, make = [], fit.build_student
+
+    def kept_in_view(*arguments):
+        model = make(*arguments)
+        made.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(fit, "build_student", kept_in_view)
+    timing._timed_training(prepare(replace(wide_plan, seed=12)))
+    assert len(made) == 1
+    assert made[0]() is None
+
+
 def test_processes_of_one_machine_need_room_for_all(wide_plan, monkeypatch):
     memory = training_memory(prepare(wide_plan))
     assert memory.yet == memory.total - memory.parts[PROCESS] > 0
@@ -377,6 +398,10 @@ def test_a_model_of_fourteen_gigabytes_is_planned_without_being_loaded(
     memory = float(row.split(" GB")[-2].split()[-1])
     whole = 2 * size / 1e9 if "--lora-rank" in options else 8 * size / 1e9
     assert whole < memory < 1.2 * whole + 1
+    asked = {"rows": 1, "documents": 4, "prompt_tokens": 8, "new_tokens": 2}
+    found = timing.evaluation_time(ModelSource.find(str(folder)), Memory(parts={WEIGHTS: size * 2}), **asked)
+    assert found.least
+    assert "in bfloat16" in found.basis  # as it is stored and runs
 
 
 def test_a_second_process_prints_nothing(wide, data_file, tmp_path, capsys, monkeypatch):

@@ -3,7 +3,9 @@
 import json
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness_kd.data.examples import prompt_ids
@@ -19,6 +21,7 @@ from harness_kd.studies.evaluation import (
     request_of,
 )
 from harness_kd.studies.then_eval import teacher_subject
+from transformers import PreTrainedTokenizerFast
 
 from harness.board import verify
 from harness.cli import main
@@ -37,7 +40,7 @@ TEMPLATE = (
 )
 
 
-def write(path: Path, rows) -> Path:
+def write(path: Path, rows: Any) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
@@ -86,7 +89,9 @@ def study(student: str, teacher: str, data: Path, test: Path, output: Path, *mor
             "--max-length", "64", "--max-prompt-length", "32", "--eval-metadata", json.dumps(METADATA), *more]  # fmt: skip
 
 
-def test_ones_own_rows_are_trained_on_and_asked_as_they_are(tmp_path, student, teacher, capsys):
+def test_ones_own_rows_are_trained_on_and_asked_as_they_are(
+    tmp_path: Path, student: Any, teacher: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     data, test = own_rows(tmp_path / "mine.jsonl", 32, 0), own_rows(tmp_path / "test.jsonl", 12, 1)
     assert main(study(student, teacher, data, test, tmp_path / "s")) == 0
     board = tmp_path / "s-eval" / "leaderboard.json"
@@ -108,8 +113,12 @@ def test_ones_own_rows_are_trained_on_and_asked_as_they_are(tmp_path, student, t
 
 
 def test_chats_are_asked_in_the_students_template_by_all_models(
-    tmp_path, build_model, build_tokenizer, teacher, capsys
-):
+    tmp_path: Path,
+    build_model: Callable[..., str],
+    build_tokenizer: Callable[..., PreTrainedTokenizerFast],
+    teacher: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     tokenizer = build_tokenizer()
     tokenizer.chat_template = TEMPLATE
     student = build_model(tmp_path / "student", seed=1, tokenizer=tokenizer)
@@ -125,7 +134,7 @@ def test_chats_are_asked_in_the_students_template_by_all_models(
     verify(tmp_path / "s-eval" / "leaderboard.json")
 
 
-def test_instructions_are_asked_as_they_are_trained(tmp_path, build_model):
+def test_instructions_are_asked_as_they_are_trained(tmp_path: Path, build_model: Callable[..., str]) -> None:
     student = build_model(tmp_path / "student")
     draw = random.Random(0)
     rows = [
@@ -143,7 +152,7 @@ def test_instructions_are_asked_as_they_are_trained(tmp_path, build_model):
     assert prompts_of(results) == [row.prompt for row in load_rows(f"dolly?path={data}")]
 
 
-def test_sources_and_references_are_asked_in_the_template_of_instruction_data(tmp_path):
+def test_sources_and_references_are_asked_in_the_template_of_instruction_data(tmp_path: Path) -> None:
     data = write(tmp_path / "train.jsonl", [{"instruction": "word1", "output": "word2"}])
     test = write(tmp_path / "test.jsonl", [{"source": "word3", "reference": "word4"}])
     evaluation = plan_evaluation(str(data), eval_data=test, metadata=METADATA)
@@ -162,7 +171,7 @@ def test_sources_and_references_are_asked_in_the_template_of_instruction_data(tm
     assert trained.prompt == instruction_prompt("Summarize the article.", "word3")
 
 
-def test_what_is_chosen_for_the_user_is_said(tmp_path):
+def test_what_is_chosen_for_the_user_is_said(tmp_path: Path) -> None:
     own = own_rows(tmp_path / "mine.jsonl", 2, 0)
     default = plan_evaluation(str(own))
     assert default.tasks == ("kd_cnndm_factual", "kd_xsum_factual")
@@ -190,7 +199,7 @@ def test_what_is_chosen_for_the_user_is_said(tmp_path):
     assert "template" not in found.metadata
 
 
-def test_short_answers_count_where_right_ones_are_short(tmp_path):
+def test_short_answers_count_where_right_ones_are_short(tmp_path: Path) -> None:
     long = "one two three four five six"
     for response, rule in ((long, {}), ("yes", {"answer_min_words": 0})):
         path = write(
@@ -206,14 +215,14 @@ def test_short_answers_count_where_right_ones_are_short(tmp_path):
     )
 
 
-def test_instructions_cannot_be_asked_of_a_chat(tmp_path):
+def test_instructions_cannot_be_asked_of_a_chat(tmp_path: Path) -> None:
     data = chats(tmp_path / "chats.jsonl", 1, 0)
     test = write(tmp_path / "test.jsonl", [{"instruction": "a", "context": "b", "response": "c"}])
     with pytest.raises(HarnessError, match="training rows that are chats"):
         plan_evaluation(str(data), eval_data=test)
 
 
-def test_an_edited_file_is_evaluated_again_and_the_same_one_is_not(tmp_path, student):
+def test_an_edited_file_is_evaluated_again_and_the_same_one_is_not(tmp_path: Path, student: Any) -> None:
     test = own_rows(tmp_path / "test.jsonl", 3, 0)
     evaluation = plan_evaluation(str(test), eval_data=test, metadata=METADATA)
     subject = Subject(role="student", arguments={"pretrained": student})
@@ -224,14 +233,14 @@ def test_an_edited_file_is_evaluated_again_and_the_same_one_is_not(tmp_path, stu
 
 
 @pytest.fixture(scope="module")
-def classifiers():
+def classifiers() -> Any:
     files = {path.stem.rpartition("-")[2]: path for path in CLASSIFIERS.glob("newsworld-*.safetensors")}
     return files["student"], files["teacher"]
 
 
 def published(
-    folder: Path, classifier, names=("student", "teacher"), pairs=()
-) -> tuple[dict[str, dict], str]:
+    folder: Path, classifier: Any, names: Any = ("student", "teacher"), pairs: Any = ()
+) -> tuple[dict[str, dict[str, Any]], str]:
     """Scores of the news world's models, and their board's markdown."""
     options = {"metrics": "oracle+surface+lookback", "lookback_classifier": classifier}
     evaluation = plan_evaluation("newsworld", metadata=options, limit=6)
@@ -251,7 +260,7 @@ def cell(text: str, label: str, column: str) -> str:
     return row[header.index(f" `{column}` ")].strip()
 
 
-def test_student_and_teacher_each_have_their_own_classifier(tmp_path, classifiers):
+def test_student_and_teacher_each_have_their_own_classifier(tmp_path: Path, classifiers: Any) -> None:
     student, teacher = classifiers
     scores, text = published(tmp_path, f"student={student}+teacher={teacher}")
     for name, classifier in (("student", student), ("teacher", teacher)):
@@ -259,7 +268,7 @@ def test_student_and_teacher_each_have_their_own_classifier(tmp_path, classifier
         assert cell(text, name, "factual_rate")[0].isdigit()
 
 
-def test_a_model_that_the_classifier_does_not_fit_has_a_dash(tmp_path, classifiers):
+def test_a_model_that_the_classifier_does_not_fit_has_a_dash(tmp_path: Path, classifiers: Any) -> None:
     student, _ = classifiers
     own = tmp_path / "mine+1.safetensors"
     shutil.copy(student, own)
@@ -278,7 +287,7 @@ def test_a_model_that_the_classifier_does_not_fit_has_a_dash(tmp_path, classifie
         ({"student": "shipped"}, {"student": "shipped"}),
     ],
 )
-def test_a_classifier_belongs_to_a_role(given, found):
+def test_a_classifier_belongs_to_a_role(given: dict[str, str] | str, found: dict[str, str]) -> None:
     evaluation = plan_evaluation("newsworld", metadata={"lookback_classifier": given, "n_resamples": 9})
     assert evaluation.classifiers == found
     for role in ("student", "teacher"):
@@ -294,12 +303,14 @@ def test_a_classifier_belongs_to_a_role(given, found):
         ({"referee": "shipped"}, "there is no 'referee'"),
     ],
 )
-def test_a_missing_classifier_is_an_error_before_anything_starts(given, said):
+def test_a_missing_classifier_is_an_error_before_anything_starts(
+    given: dict[str, str] | str, said: str
+) -> None:
     with pytest.raises(HarnessError, match=said):
         plan_evaluation("newsworld", metadata={"lookback_classifier": given})
 
 
-def test_an_adapter_is_evaluated_on_its_student(tmp_path, student):
+def test_an_adapter_is_evaluated_on_its_student(tmp_path: Path, student: Any) -> None:
     pytest.importorskip("peft")
     data, test = own_rows(tmp_path / "mine.jsonl", 16, 0), own_rows(tmp_path / "test.jsonl", 3, 1)
     command = ["train-kd", "--student", student, "--data", str(data), "--eval-data", str(test), "--then-eval",
@@ -313,15 +324,17 @@ def test_an_adapter_is_evaluated_on_its_student(tmp_path, student):
     assert settings["pretrained"] == student
 
 
-def test_defaults_are_those_of_an_evaluation_without_options():
+def test_defaults_are_those_of_an_evaluation_without_options() -> None:
     assert Evaluation(tasks=("x",)).metadata_of("teacher") == {}
 
 
-def test_a_teacher_that_no_template_fits_is_not_evaluated_of_chats(tmp_path, build_model, build_tokenizer):
+def test_a_teacher_that_no_template_fits_is_not_evaluated_of_chats(
+    tmp_path: Path, build_model: Callable[..., str], build_tokenizer: Callable[..., PreTrainedTokenizerFast]
+) -> None:
     """Another vocabulary, as ULD allows, so that the student's tokenizer cannot stand in."""
     ours, theirs = build_tokenizer(), build_tokenizer([f"other{index}" for index in range(50)])
     ours.chat_template = TEMPLATE
-    said = []
+    said: list[str] = []
     for template, evaluated in ((None, False), (TEMPLATE, True)):
         theirs.chat_template = template
         teacher = build_model(tmp_path / f"teacher-{evaluated}", tokenizer=theirs)

@@ -1,7 +1,10 @@
 """Every model family that the paper names trains, with and without an adapter, from cached labels."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +28,9 @@ from transformers import (
     MistralConfig,
     MT5Config,
     OPTConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2Tokenizer,
 )
@@ -32,8 +38,13 @@ from transformers import (
 from harness.errors import HarnessError
 from tests.kd.conftest import WORDS, make_tokenizer
 
-SIZES = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16, "initializer_range": 0.3}
-CONFIGS = {
+SIZES: dict[str, Any] = {
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "hidden_size": 16,
+    "initializer_range": 0.3,
+}
+CONFIGS: dict[str, Callable[[int], PretrainedConfig]] = {
     "llama": lambda n: LlamaConfig(vocab_size=n, intermediate_size=32, **SIZES),
     "qwen2": lambda n: Qwen2Config(
         vocab_size=n + 5, intermediate_size=32, num_key_value_heads=1, tie_word_embeddings=True, **SIZES
@@ -52,7 +63,7 @@ CONFIGS = {
 }
 
 
-def tokenizer_of(family):
+def tokenizer_of(family: str) -> PreTrainedTokenizerFast:
     """Whole words; but transformers loads Qwen2's folders with byte pairs, whatever their files say."""
     if family != "qwen2":
         return make_tokenizer()
@@ -68,10 +79,10 @@ def tokenizer_of(family):
     )
     trained = json.loads(pairs.to_str())["model"]
     merges = [tuple(pair) for pair in trained["merges"]]
-    return Qwen2Tokenizer(vocab=trained["vocab"], merges=merges, eos_token="</s>", pad_token="<pad>")
+    return Qwen2Tokenizer(vocab=trained["vocab"], merges=merges, eos_token="</s>", pad_token="<pad>")  # type: ignore[arg-type]
 
 
-def build(folder, family, seed):
+def build(folder: Path, family: str, seed: int) -> str:
     tokenizer = tokenizer_of(family)
     torch.manual_seed(seed)
     config = CONFIGS[family](len(tokenizer))
@@ -82,7 +93,7 @@ def build(folder, family, seed):
 
 
 @pytest.fixture(params=CONFIGS)
-def family_plan(request, data_file, tmp_path):
+def family_plan(request: pytest.FixtureRequest, data_file: str, tmp_path: Path) -> TrainPlan:
     return TrainPlan(
         student=build(tmp_path / "student", request.param, 1),
         teacher=build(tmp_path / "teacher", request.param, 2),
@@ -98,13 +109,13 @@ def family_plan(request, data_file, tmp_path):
     )
 
 
-def loaded(folder):
+def loaded(folder: Path | str) -> PreTrainedModel:
     encoder_decoder = AutoConfig.from_pretrained(folder).is_encoder_decoder
     kind = AutoModelForSeq2SeqLM if encoder_decoder else AutoModelForCausalLM
     return kind.from_pretrained(folder).eval()
 
 
-def teacher_forced_loss(folder, plan):
+def teacher_forced_loss(folder: Path | str, plan: TrainPlan) -> float:
     """Cross-entropy by the model's own loss, example by example; nothing of ours but the token ids."""
     model, total, count = loaded(folder), 0.0, 0
     for example in prepare(plan).data.examples:
@@ -120,13 +131,13 @@ def teacher_forced_loss(folder, plan):
     return total / count
 
 
-def test_every_family_trains_and_loads(family_plan):
+def test_every_family_trains_and_loads(family_plan: TrainPlan) -> None:
     output = train(family_plan)
     before = teacher_forced_loss(family_plan.student, family_plan)
     assert teacher_forced_loss(output, family_plan) < before - 0.1
 
 
-def test_an_adapter_changes_its_modules_alone_and_is_merged(family_plan):
+def test_an_adapter_changes_its_modules_alone_and_is_merged(family_plan: TrainPlan) -> None:
     output = train(replace(family_plan, lora_rank=4, kd_ratio=0.0, epochs=1))
     before, after = (load_file(f"{folder}/model.safetensors") for folder in (family_plan.student, output))
     assert before.keys() == after.keys()
@@ -139,7 +150,9 @@ def test_an_adapter_changes_its_modules_alone_and_is_merged(family_plan):
 
 
 @pytest.mark.parametrize("family", CONFIGS)
-def test_packing_gives_the_gradient_of_padding_or_is_refused(family, data_file, tmp_path):
+def test_packing_gives_the_gradient_of_padding_or_is_refused(
+    family: str, data_file: str, tmp_path: Path
+) -> None:
     """In float64 to 1e-9: attention and positions of a packed example are those of the example alone."""
     tokenizer = tokenizer_of(family)
     data = load_rows(data_file)

@@ -1,10 +1,13 @@
 """Adapters: on the body, on the output head, in bfloat16, merged or kept."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from harness_kd.loss.states import padded
+from harness_kd.plan import TrainPlan
 from harness_kd.training.fit import build_student, loss_settings
 from harness_kd.training.train import prepare, train
 from peft import AutoPeftModelForCausalLM
@@ -17,13 +20,13 @@ IDS = torch.tensor([[5, 9, 14, 3, 60]])
 
 
 @pytest.fixture
-def plan(plan, build_model, tmp_path):
+def plan(plan: TrainPlan, build_model: Callable[..., str], tmp_path: Path) -> TrainPlan:
     untied = build_model(tmp_path / "untied", seed=3, tie=False, rows=100)  # six more than there are tokens
     return replace(plan, student=untied, lora_rank=4, lora_dropout=0.0)
 
 
 @pytest.mark.parametrize("targets", ["q_proj,v_proj", "q_proj,lm_head", "lm_head"])
-def test_the_fused_loss_has_the_gradients_of_pefts_own_forward(plan, targets):
+def test_the_fused_loss_has_the_gradients_of_pefts_own_forward(plan: TrainPlan, targets: str) -> None:
     """In float64 to 1e-12, the head's adapter included, whose ``weight`` leaves it out, and its rows beyond the tokenizer."""
     prepared = prepare(replace(plan, lora_targets=targets, kd_ratio=0.0))
     model = build_student(prepared, loss_settings(prepared)).double()
@@ -48,7 +51,7 @@ def test_the_fused_loss_has_the_gradients_of_pefts_own_forward(plan, targets):
         assert parameter.grad.abs().max() > 0
 
 
-def test_a_merged_adapter_on_the_head_is_the_kept_one(plan, tmp_path):
+def test_a_merged_adapter_on_the_head_is_the_kept_one(plan: TrainPlan, tmp_path: Path) -> None:
     plan = replace(plan, lora_targets="q_proj,lm_head")
     merged = AutoModelForCausalLM.from_pretrained(train(plan))
     kept = AutoPeftModelForCausalLM.from_pretrained(
@@ -61,7 +64,9 @@ def test_a_merged_adapter_on_the_head_is_the_kept_one(plan, tmp_path):
     assert (one - base).abs().max() > 0.05
 
 
-def test_a_tied_head_is_not_merged_into_the_embedding(plan, build_model, tmp_path):
+def test_a_tied_head_is_not_merged_into_the_embedding(
+    plan: TrainPlan, build_model: Callable[..., str], tmp_path: Path
+) -> None:
     tied = replace(plan, student=build_model(tmp_path / "tied", seed=3), lora_targets="q_proj,lm_head")
     for end in ("lm_head", "embed_tokens"):
         with pytest.raises(HarnessError, match="cannot be merged"):
@@ -71,7 +76,7 @@ def test_a_tied_head_is_not_merged_into_the_embedding(plan, build_model, tmp_pat
     train(replace(tied, lora_targets="q_proj", output=str(tmp_path / "body")))
 
 
-def test_weights_under_an_adapter_are_bfloat16_and_the_adapter_is_not(plan):
+def test_weights_under_an_adapter_are_bfloat16_and_the_adapter_is_not(plan: TrainPlan) -> None:
     plan = replace(plan, bf16=True, lora_targets="q_proj,lm_head")
     prepared = prepare(plan)
     model = build_student(prepared, loss_settings(prepared))

@@ -1,6 +1,7 @@
 """The fused loss against dense autograd in double precision, and the identities that shipped losses broke."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 N, D, V, K = 37, 16, 300, 8
 
 
-def bucket_divergence(name, p, q):
+def bucket_divergence(name: str, p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
     """The divergences as their textbook sums over buckets, left to autograd; p = 0 is allowed (0 log 0 = 0)."""
     m = (p + q) / 2
     return {
@@ -24,7 +25,7 @@ def bucket_divergence(name, p, q):
     }[name]()
 
 
-def divergence_of(name, p, q, padding):
+def divergence_of(name: str, p: torch.Tensor, q: torch.Tensor, padding: torch.Tensor) -> torch.Tensor:
     """Over tokens' buckets p and q [N, B], and the student's mass on padding [N, 1], where the teacher has none."""
     if not padding.any():
         return bucket_divergence(name, p, q)
@@ -33,7 +34,15 @@ def divergence_of(name, p, q, padding):
     return bucket_divergence(name, torch.cat([p, torch.zeros_like(padding)], -1), torch.cat([q, padding], -1))
 
 
-def dense_loss(hidden, weight, bias, labels, targets, settings, num_items):
+def dense_loss(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    labels: torch.Tensor,
+    targets: SparseTargets,
+    settings: LossSettings,
+    num_items: int,
+) -> torch.Tensor:
     """The module's formula written densely: every logit at once, gradients by autograd."""
     logits = hidden @ weight.T + bias
     tokens = settings.vocabulary_size or logits.shape[1]
@@ -56,7 +65,14 @@ def dense_loss(hidden, weight, bias, labels, targets, settings, num_items):
     return loss / num_items
 
 
-def problem(seed=0, *, rows=N, temperature=1.0, dtype=torch.double, vocabulary=V):
+def problem(
+    seed: int = 0,
+    *,
+    rows: int = N,
+    temperature: float = 1.0,
+    dtype: torch.dtype = torch.double,
+    vocabulary: int = V,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, SparseTargets]:
     generator = torch.Generator().manual_seed(seed)
     hidden = torch.randn(rows, D, generator=generator, dtype=dtype).requires_grad_()
     weight = torch.randn(vocabulary, D, generator=generator, dtype=dtype).requires_grad_()
@@ -66,13 +82,13 @@ def problem(seed=0, *, rows=N, temperature=1.0, dtype=torch.double, vocabulary=V
     return hidden, weight, bias, labels, top_k(teacher / temperature, K)
 
 
-def top_k(scores, k):
+def top_k(scores: torch.Tensor, k: int) -> SparseTargets:
     log_probs, ids = torch.log_softmax(scores, -1).topk(k, -1)
     outside = torch.ones_like(scores).scatter(1, ids, 0.0)
     return SparseTargets(ids=ids, log_probs=log_probs, log_tail=(scores.softmax(-1) * outside).sum(-1).log())
 
 
-def gradients_of(loss, *inputs):
+def gradients_of(loss: torch.Tensor, *inputs: Any) -> tuple[Any, ...]:
     return torch.autograd.grad(loss, inputs)
 
 
@@ -80,7 +96,9 @@ def gradients_of(loss, *inputs):
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("padding", [0, 20])
-def test_value_and_gradients_equal_dense_autograd(divergence, temperature, smoothing, padding):
+def test_value_and_gradients_equal_dense_autograd(
+    divergence: str, temperature: float, smoothing: float, padding: int
+) -> None:
     hidden, weight, bias, labels, targets = problem(temperature=temperature, vocabulary=V + padding)
     settings = LossSettings(
         kd_weight=0.3,
@@ -99,7 +117,7 @@ def test_value_and_gradients_equal_dense_autograd(divergence, temperature, smoot
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_plain_cross_entropy_is_torchs(smoothing):
+def test_plain_cross_entropy_is_torchs(smoothing: float) -> None:
     hidden, weight, _, labels, _ = problem()
     loss, parts = linear_loss(hidden, weight, labels, LossSettings(label_smoothing=smoothing), num_items=N)
     expected = F.cross_entropy(hidden @ weight.T, labels, label_smoothing=smoothing)
@@ -109,7 +127,9 @@ def test_plain_cross_entropy_is_torchs(smoothing):
 
 @pytest.mark.parametrize("divergence", ["forward-kl", "reverse-kl", "jensen-shannon"])
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
-def test_a_student_equal_to_its_teacher_has_no_divergence_and_no_gradient(divergence, temperature):
+def test_a_student_equal_to_its_teacher_has_no_divergence_and_no_gradient(
+    divergence: str, temperature: float
+) -> None:
     hidden, weight, _, labels, _ = problem()
     targets = top_k((hidden @ weight.T).detach() / temperature, K)
     settings = LossSettings(kd_weight=1.0, temperature=temperature, divergence=divergence)
@@ -119,7 +139,7 @@ def test_a_student_equal_to_its_teacher_has_no_divergence_and_no_gradient(diverg
     assert gradient.abs().max() < 1e-12
 
 
-def test_soft_cross_entropy_is_forward_kl_plus_the_teachers_entropy():
+def test_soft_cross_entropy_is_forward_kl_plus_the_teachers_entropy() -> None:
     hidden, weight, _, labels, targets = problem()
     losses = {
         name: linear_loss(
@@ -132,7 +152,7 @@ def test_soft_cross_entropy_is_forward_kl_plus_the_teachers_entropy():
     torch.testing.assert_close(losses["soft-cross-entropy"] - losses["forward-kl"], entropy)
 
 
-def test_no_rows_give_a_finite_zero_with_zero_gradients():
+def test_no_rows_give_a_finite_zero_with_zero_gradients() -> None:
     hidden, weight, bias, labels, targets = problem(rows=0)
     settings = LossSettings(kd_weight=0.5)
     loss, _ = linear_loss(hidden, weight, labels, settings, num_items=0, targets=targets, bias=bias)
@@ -141,7 +161,7 @@ def test_no_rows_give_a_finite_zero_with_zero_gradients():
     assert all(torch.equal(gradient, torch.zeros_like(gradient)) for gradient in gradients)
 
 
-def test_chunking_changes_nothing():
+def test_chunking_changes_nothing() -> None:
     hidden, weight, bias, labels, targets = problem()
     results = []
     for chunk_rows in (1, 5, N, None):
@@ -152,7 +172,7 @@ def test_chunking_changes_nothing():
         torch.testing.assert_close(other, results[0], rtol=1e-12, atol=1e-14)
 
 
-def test_micro_batches_add_up_to_the_whole_batch():
+def test_micro_batches_add_up_to_the_whole_batch() -> None:
     hidden, weight, _, labels, targets = problem()
     settings = LossSettings(kd_weight=0.5)
     whole, _ = linear_loss(hidden, weight, labels, settings, num_items=N, targets=targets)
@@ -168,7 +188,7 @@ def test_micro_batches_add_up_to_the_whole_batch():
     torch.testing.assert_close(gradient, gradients_of(whole, weight)[0])
 
 
-def test_rows_with_fewer_entries_may_be_padded():
+def test_rows_with_fewer_entries_may_be_padded() -> None:
     hidden, weight, _, labels, _ = problem()
     narrow = top_k(torch.log_softmax(3 * torch.randn(N, V, dtype=torch.double), -1), 3)
     padded = SparseTargets(
@@ -184,7 +204,7 @@ def test_rows_with_fewer_entries_may_be_padded():
 
 
 @pytest.mark.parametrize("divergence", DIVERGENCES)
-def test_keeping_the_whole_vocabulary_is_the_dense_divergence(divergence):
+def test_keeping_the_whole_vocabulary_is_the_dense_divergence(divergence: str) -> None:
     hidden, weight, _, labels, _ = problem()
     teacher = torch.log_softmax(3 * torch.randn(N, V, dtype=torch.double), -1)
     targets = SparseTargets(
@@ -200,7 +220,7 @@ def test_keeping_the_whole_vocabulary_is_the_dense_divergence(divergence):
 
 
 @pytest.mark.parametrize("sharpness", [1.0, 60.0])
-def test_a_peaked_student_keeps_finite_accurate_gradients_in_single_precision(sharpness):
+def test_a_peaked_student_keeps_finite_accurate_gradients_in_single_precision(sharpness: float) -> None:
     double = problem(seed=3)
     hidden, weight, _, labels, targets = double
     hidden = (hidden.detach() * sharpness).requires_grad_()
@@ -223,7 +243,7 @@ def test_a_peaked_student_keeps_finite_accurate_gradients_in_single_precision(sh
     assert (actual - wanted).norm() / wanted.norm() < (1e-5 if sharpness == 1.0 else 0.05)
 
 
-def test_bfloat16_autocast_keeps_float32_gradients_close():
+def test_bfloat16_autocast_keeps_float32_gradients_close() -> None:
     hidden, weight, _, labels, targets = problem(dtype=torch.float32)
     settings = LossSettings(kd_weight=0.5)
     exact, _ = linear_loss(hidden, weight, labels, settings, num_items=N, targets=targets)
@@ -235,7 +255,7 @@ def test_bfloat16_autocast_keeps_float32_gradients_close():
     assert ((actual - wanted).norm() / wanted.norm()).item() < 0.02
 
 
-def test_a_scaled_loss_scales_its_gradients():
+def test_a_scaled_loss_scales_its_gradients() -> None:
     hidden, weight, _, labels, targets = problem()
     settings = LossSettings(kd_weight=0.5)
     gradient = gradients_of(
@@ -245,13 +265,13 @@ def test_a_scaled_loss_scales_its_gradients():
     torch.testing.assert_close(gradients_of(tripled, weight)[0], 3 * gradient)
 
 
-def test_distillation_without_targets_is_refused():
+def test_distillation_without_targets_is_refused() -> None:
     hidden, weight, _, labels, _ = problem()
     with pytest.raises(ValueError, match="targets"):
         linear_loss(hidden, weight, labels, LossSettings(kd_weight=0.5), num_items=N)
 
 
-def test_a_graph_cannot_be_backpropagated_twice():
+def test_a_graph_cannot_be_backpropagated_twice() -> None:
     hidden, weight, _, labels, _ = problem()
     loss, _ = linear_loss(hidden, weight, labels, LossSettings(), num_items=N)
     loss.backward(retain_graph=True)
@@ -260,5 +280,5 @@ def test_a_graph_cannot_be_backpropagated_twice():
 
 
 @pytest.mark.parametrize(("ratio", "weight"), [(0.0, 0.0), (0.1, 0.0909), (1.0, 0.5), (10.0, 0.909)])
-def test_the_papers_ratios(ratio, weight):
+def test_the_papers_ratios(ratio: float, weight: float) -> None:
     assert kd_weight_of(ratio) == pytest.approx(weight, abs=1e-4)

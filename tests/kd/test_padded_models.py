@@ -2,7 +2,10 @@
 
 import json
 import random
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,18 +28,25 @@ from transformers import (
     BloomConfig,
     GPTNeoXConfig,
     MT5Config,
+    PretrainedConfig,
+    PreTrainedModel,
     Qwen2Config,
     T5Config,
 )
 
 from harness.generation import Decoding
-from tests.kd.conftest import WORDS
+from tests.kd.conftest import WORDS, known
 from tests.kd.test_families import tokenizer_of
 
 PADDING = 16
 """Of students; teachers have 6 rows."""
-SIZES = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16, "initializer_range": 0.3}
-T5_SIZES = {
+SIZES: dict[str, Any] = {
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "hidden_size": 16,
+    "initializer_range": 0.3,
+}
+T5_SIZES: dict[str, Any] = {
     "d_model": 16,
     "d_kv": 8,
     "d_ff": 32,
@@ -44,7 +54,7 @@ T5_SIZES = {
     "num_heads": 2,
     "decoder_start_token_id": 0,
 }
-CONFIGS = {
+CONFIGS: dict[str, Callable[[int], PretrainedConfig]] = {
     "qwen2": lambda n: Qwen2Config(
         vocab_size=n, intermediate_size=32, num_key_value_heads=1, tie_word_embeddings=True, **SIZES
     ),
@@ -55,7 +65,7 @@ CONFIGS = {
 }
 
 
-def build(folder, family, seed, padding):
+def build(folder: Path, family: str, seed: int, padding: int) -> str:
     """A random model whose head has ``padding`` rows of four times the size of the others."""
     tokenizer = tokenizer_of(family)
     torch.manual_seed(seed)
@@ -68,16 +78,16 @@ def build(folder, family, seed, padding):
     return str(folder)
 
 
-def _kind(config):
+def _kind(config: PretrainedConfig) -> type[Any]:
     return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
 
 
-def loaded(folder):
+def loaded(folder: Path | str) -> PreTrainedModel:
     return _kind(AutoConfig.from_pretrained(folder)).from_pretrained(folder)
 
 
 @pytest.fixture(scope="module")
-def task(tmp_path_factory):
+def task(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A data file whose response is always the same: greedy responses stay where the model was trained."""
     draw = random.Random(0)
     path = tmp_path_factory.mktemp("task") / "train.jsonl"
@@ -89,11 +99,11 @@ def task(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def case(task, tmp_path_factory):
+def case(task: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     """By family, made once: a plan, the mass of padding before training, and after training by transformers' own loss."""
-    made = {}
+    made: dict[str, tuple[TrainPlan, float, float]] = {}
 
-    def make(family):
+    def make(family: str) -> tuple[TrainPlan, float, float]:
         if family not in made:
             folder = tmp_path_factory.mktemp(family)
             plan = TrainPlan(
@@ -108,15 +118,15 @@ def case(task, tmp_path_factory):
             )
             teacher = train(replace(plan, student=build(folder / "teacher", family, 2, 6)))
             plan = replace(plan, teacher=str(teacher), kd_ratio=1.0, top_k=4, output=str(folder / "out"))
-            models = loaded(plan.student), trained_by_its_own_loss(plan)
-            made[family] = plan, *(padding_mass(model, plan) for model in models)
+            before, after = loaded(plan.student), trained_by_its_own_loss(plan)
+            made[family] = plan, padding_mass(before, plan), padding_mass(after, plan)
         return made[family]
 
     return make
 
 
 @torch.no_grad()
-def padding_mass(model, plan):
+def padding_mass(model: PreTrainedModel, plan: TrainPlan) -> float:
     """Mean probability of rows beyond the tokenizer where a response's token is predicted."""
     prepared = prepare(plan)
     batch = padded(prepared.data.examples, decoder_start(model))
@@ -127,7 +137,7 @@ def padding_mass(model, plan):
     return mass[labels != -100].mean().item()
 
 
-def trained_by_its_own_loss(plan):
+def trained_by_its_own_loss(plan: TrainPlan) -> PreTrainedModel:
     """The student finetuned outside of this project: transformers' loss, over all rows of the head, and a loop."""
     model, examples = loaded(plan.student).train(), prepare(plan).data.examples
     starts = range(0, len(examples), plan.batch_size)
@@ -144,7 +154,7 @@ def trained_by_its_own_loss(plan):
     return model
 
 
-def assert_held_down(case, output, **change):
+def assert_held_down(case: tuple[TrainPlan, float, float], output: Path, **change: Any) -> None:
     """Padding, which had most of the mass, ends with what an ordinary loss over all rows leaves it, and is never written."""
     plan, before, usual = case
     plan = replace(plan, output=str(output), **change)
@@ -160,7 +170,9 @@ def assert_held_down(case, output, **change):
 
 
 @pytest.mark.parametrize("family", CONFIGS)
-def test_every_padded_family_holds_its_padding_down(family, case, tmp_path):
+def test_every_padded_family_holds_its_padding_down(
+    family: str, case: Callable[..., Any], tmp_path: Path
+) -> None:
     assert_held_down(case(family), tmp_path / "out")
 
 
@@ -176,15 +188,17 @@ def test_every_padded_family_holds_its_padding_down(family, case, tmp_path):
     ],
     ids=lambda change: "-".join(map(str, change.values())),
 )
-def test_every_way_to_train_holds_padding_down(change, case, tmp_path):
+def test_every_way_to_train_holds_padding_down(
+    change: dict[str, Any], case: Callable[..., Any], tmp_path: Path
+) -> None:
     assert_held_down(case("gpt_neox"), tmp_path / "out", **change)
 
 
 @pytest.mark.parametrize("online", [False, True])
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_labels_of_a_padded_teacher_are_of_its_tokens_and_the_student_of_all_its_rows(
-    online, temperature, data_file, tmp_path
-):
+    online: bool, temperature: float, data_file: str, tmp_path: Path
+) -> None:
     """From the cache or from the teacher anew: the gradient of softmaxes written out, in every parameter."""
     plan = TrainPlan(
         student=build(tmp_path / "student", "qwen2", 1, PADDING),
@@ -199,11 +213,12 @@ def test_labels_of_a_padded_teacher_are_of_its_tokens_and_the_student_of_all_its
     )
     prepared = prepare(plan)
     tokens = len(prepared.tokenizer)
+    labels: OnlineTeacher | SoftLabelCache
     if online:
-        labels = OnlineTeacher(prepared.teacher.model(), prepared.manifest)
+        labels = OnlineTeacher(known(prepared.teacher).model(), known(prepared.manifest))
     else:
         capture_labels(prepared)
-        labels = SoftLabelCache(prepared.labels_folder, prepared.manifest)
+        labels = SoftLabelCache(known(prepared.labels_folder), known(prepared.manifest))
     batch = Collator(labels, temperature)(prepared.data.examples[:6])
     ours, theirs = loaded(plan.student), loaded(plan.student)
     attach_loss(ours, LossSettings(kd_weight=0.5, temperature=temperature, vocabulary_size=tokens))
@@ -212,25 +227,31 @@ def test_labels_of_a_padded_teacher_are_of_its_tokens_and_the_student_of_all_its
     targets = batch["labels"][:, 1:]
     on = targets != -100
     with torch.no_grad():
-        scores = loaded(plan.teacher).eval()(**inputs).logits[:, :-1][on][:, :tokens]
+        scores = loaded(known(plan.teacher)).eval()(**inputs).logits[:, :-1][on][:, :tokens]
     logits = theirs(**inputs).logits[:, :-1][on]
-    assert (logits.shape[1], loaded(plan.teacher).config.vocab_size) == (tokens + PADDING, tokens + 6)
+    assert (logits.shape[1], loaded(known(plan.teacher)).config.vocab_size) == (tokens + PADDING, tokens + 6)
     p = F.pad((scores / temperature).softmax(-1), (0, PADDING))
     divergence = temperature**2 * F.kl_div((logits / temperature).log_softmax(-1), p, reduction="batchmean")
     (0.5 * F.cross_entropy(logits, targets[on]) + 0.5 * divergence).backward()
     for (name, one), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-        assert (one.grad - other.grad).norm() / other.grad.norm() < 2e-3, name  # float16 labels
+        exact = known(other.grad)
+        assert (known(one.grad) - exact).norm() / exact.norm() < 2e-3, name  # float16 labels
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("family", ["gpt_neox", "t5"])
-def test_a_padded_teacher_writes_tokens_alone(family, temperature, data_file, tmp_path, monkeypatch):
-    tokenizer, seen = tokenizer_of(family), []
+def test_a_padded_teacher_writes_tokens_alone(
+    family: str, temperature: float, data_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer, seen = tokenizer_of(family), list[int]()
     teacher = build(tmp_path / "teacher", family, 2, PADDING)
     decode = type(tokenizer).decode
-    monkeypatch.setattr(
-        type(tokenizer), "decode", lambda self, ids, **kw: (seen.extend(ids), decode(self, ids, **kw))[1]
-    )
+
+    def noted(self: Any, ids: list[int], **options: Any) -> Any:
+        seen.extend(ids)
+        return decode(self, ids, **options)
+
+    monkeypatch.setattr(type(tokenizer), "decode", noted)
     plan = SequencePlan(
         teacher=teacher,
         data=data_file,
@@ -245,7 +266,9 @@ def test_a_padded_teacher_writes_tokens_alone(family, temperature, data_file, tm
 
 
 @torch.inference_mode()
-def test_fidelity_is_measured_against_a_padded_student_as_it_is_trained(data_file, tmp_path):
+def test_fidelity_is_measured_against_a_padded_student_as_it_is_trained(
+    data_file: str, tmp_path: Path
+) -> None:
     """Its softmax over all rows of its head, the teacher's and its labels' over tokens."""
     folders = [build(tmp_path / str(rows), "gpt_neox", rows, rows) for rows in (6, PADDING)]
     plan = TrainPlan(
@@ -257,7 +280,7 @@ def test_fidelity_is_measured_against_a_padded_student_as_it_is_trained(data_fil
     (found,) = measure(
         teacher,
         [example],
-        replace(prepared.manifest, temperatures=(1.0,)),
+        replace(known(prepared.manifest), temperatures=(1.0,)),
         ks=[4],
         tokens=99,
         student=student,

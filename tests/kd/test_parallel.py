@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ CONFIGURATIONS = Path(__file__).parents[2] / "plugins" / "harness_kd" / "acceler
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tie", [True, False])
-def test_fsdp2_on_two_processes_is_one(tmp_path, build_model, tie):
+def test_fsdp2_on_two_processes_is_one(tmp_path: Path, build_model: Callable[..., str], tie: Any) -> None:
     model = build_model(tmp_path / "model", seed=3, tie=tie)
     for count in (1, 2):
         command = [
@@ -45,7 +47,7 @@ def test_fsdp2_on_two_processes_is_one(tmp_path, build_model, tie):
     assert max((one[name] - before[name]).abs().max() for name in before) > 0.01
 
 
-def test_accelerate_configurations_are_shipped_and_say_how_to_use_them():
+def test_accelerate_configurations_are_shipped_and_say_how_to_use_them() -> None:
     found = {path.stem: yaml.safe_load(path.read_text()) for path in CONFIGURATIONS.glob("*.yaml")}
     assert {name: one["distributed_type"] for name, one in found.items()} == {
         "multi_gpu": "MULTI_GPU",

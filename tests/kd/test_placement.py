@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +14,12 @@ import torch
 from harness_kd.data.examples import tokenize_rows
 from harness_kd.data.rows import load_rows
 from harness_kd.placement import FreeMemory, input_device, place, require_own, weight_bytes
+from harness_kd.plan import TrainPlan
 from harness_kd.soft_labels.capture import label_batch
 from harness_kd.soft_labels.manifest import Manifest
 from harness_kd.training.train import train
 from safetensors.torch import load_file
-from transformers import MT5Config, MT5ForConditionalGeneration
+from transformers import MT5Config, MT5ForConditionalGeneration, PreTrainedTokenizerFast
 
 from harness.errors import HarnessError
 from harness.models.source import ModelSource
@@ -46,23 +49,25 @@ GB = 10**9
         (26, FreeMemory(processor=64 * GB, accelerators={0: 79 * GB}, own=0, sharers=4), True),
     ],
 )
-def test_a_model_fits_the_device_of_its_process_or_not(gigabytes, memory, fits):
+def test_a_model_fits_the_device_of_its_process_or_not(
+    gigabytes: int, memory: FreeMemory, fits: bool
+) -> None:
     assert memory.holds(gigabytes * GB) is fits
 
 
-def test_the_budget_is_a_share_of_every_device_and_of_the_main_memory():
+def test_the_budget_is_a_share_of_every_device_and_of_the_main_memory() -> None:
     memory = FreeMemory(processor=200 * GB, accelerators={0: 80 * GB, 1: 40 * GB}, own=1)
     assert memory.budget() == {0: 68 * GB, 1: 34 * GB, "cpu": 170 * GB}
     assert FreeMemory(processor=200 * GB).budget() == {"cpu": 170 * GB}
 
 
-def test_what_is_free_here():
+def test_what_is_free_here() -> None:
     memory = FreeMemory.measured()
     assert GB // 10 < memory.processor < 10**14
     assert (memory.own is None) == (not torch.cuda.is_available())
 
 
-def encoder_decoder(folder, build_tokenizer):
+def encoder_decoder(folder: Path, build_tokenizer: Callable[..., PreTrainedTokenizerFast]) -> str:
     tokenizer = build_tokenizer()
     torch.manual_seed(0)
     config = MT5Config(
@@ -83,8 +88,13 @@ def encoder_decoder(folder, build_tokenizer):
 
 @pytest.mark.parametrize("kind", ["decoder", "encoder-decoder"])
 def test_a_teacher_on_disk_gives_the_labels_of_one_in_memory(
-    kind, teacher, build_tokenizer, data_file, tmp_path, capsys
-):
+    kind: str,
+    teacher: str,
+    build_tokenizer: Callable[..., PreTrainedTokenizerFast],
+    data_file: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """Memory for a third of the weights, so that the rest is read from its files in each pass."""
     folder = teacher if kind == "decoder" else encoder_decoder(tmp_path / "t5", build_tokenizer)
     source = ModelSource.find(folder, role="teacher")
@@ -131,7 +141,7 @@ def test_a_teacher_on_disk_gives_the_labels_of_one_in_memory(
             np.testing.assert_allclose(one.log_probs, other.log_probs, rtol=0, atol=2e-3)
 
 
-def test_each_process_needs_its_own_online_teacher(teacher, monkeypatch):
+def test_each_process_needs_its_own_online_teacher(teacher: str, monkeypatch: pytest.MonkeyPatch) -> None:
     source, little = ModelSource.find(teacher, role="teacher"), FreeMemory(processor=1000)
     require_own(source, "float32", little)
     monkeypatch.setenv("WORLD_SIZE", "4")
@@ -153,7 +163,9 @@ train(TrainPlan(**json.load(open(sys.argv[1]))))
 
 
 @pytest.mark.slow
-def test_of_several_processes_the_first_captures_alone_from_a_teacher_that_needs_all_devices(plan, tmp_path):
+def test_of_several_processes_the_first_captures_alone_from_a_teacher_that_needs_all_devices(
+    plan: TrainPlan, tmp_path: Path
+) -> None:
     whole = train(replace(plan, soft_labels=str(tmp_path / "whole-labels")))
     labels = tmp_path / "labels"
     two = replace(plan, output=str(tmp_path / "two"), soft_labels=str(labels), batch_size=4)

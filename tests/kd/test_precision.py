@@ -1,11 +1,14 @@
 """A trained model is saved in the precision that its student came in, and only there rounded."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from harness_kd.plan import TrainPlan
 from harness_kd.studies.then_eval import sft_twin
 from harness_kd.training.precision import cast, state_dtype, stored_dtype
 from harness_kd.training.train import train
@@ -18,10 +21,10 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 
 @pytest.fixture
-def student_in(build_model, tmp_path):
+def student_in(build_model: Callable[..., str], tmp_path: Path) -> Callable[..., Any]:
     """A student stored in a precision, as save_pretrained stores it."""
 
-    def build(dtype, tie=True):
+    def build(dtype: str, tie: bool = True) -> str:
         folder = build_model(tmp_path / f"student-{dtype}-{tie}", seed=1, tie=tie)
         AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).save_pretrained(folder)
         return folder
@@ -29,17 +32,19 @@ def student_in(build_model, tmp_path):
     return build
 
 
-def weights(folder):
+def weights(folder: Path | str) -> dict[str, torch.Tensor]:
     return load_file(Path(folder) / "model.safetensors")
 
 
-def configured(folder):
+def configured(folder: Path) -> str:
     return json.loads((Path(folder) / "config.json").read_text())["dtype"]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("tie", [True, False])
-def test_a_model_is_saved_as_its_student_is_stored(plan, student_in, tmp_path, dtype, tie):
+def test_a_model_is_saved_as_its_student_is_stored(
+    plan: TrainPlan, student_in: Callable[..., Any], tmp_path: Path, dtype: str, tie: bool
+) -> None:
     """The masters of training are float32 all the same: rounded once at the end, they are the saved weights."""
     plan = replace(plan, student=student_in(dtype, tie))
     output = train(plan)
@@ -59,14 +64,16 @@ def test_a_model_is_saved_as_its_student_is_stored(plan, student_in, tmp_path, d
     assert "saved in " + dtype in (output / "README.md").read_text()
 
 
-def test_student_and_twin_and_untuned_model_are_read_in_one_precision(plan, student_in):
+def test_student_and_twin_and_untuned_model_are_read_in_one_precision(
+    plan: TrainPlan, student_in: Callable[..., Any]
+) -> None:
     plan = replace(plan, student=student_in("bfloat16"))
     for folder in (plan.student, train(plan), train(sft_twin(plan))):
         model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
         assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
 
 
-def test_another_precision_is_another_run(plan):
+def test_another_precision_is_another_run(plan: TrainPlan) -> None:
     train(plan)
     with pytest.raises(HarnessError, match="save_dtype 'float32', not 'bfloat16'"):
         train(replace(plan, save_dtype="bfloat16"))
@@ -76,7 +83,9 @@ def test_another_precision_is_another_run(plan):
 
 
 @pytest.mark.parametrize(("dtype", "bf16"), [("float32", True), ("bfloat16", True), ("float16", False)])
-def test_a_merged_adapter_is_added_to_the_weights_as_stored(plan, student_in, tmp_path, dtype, bf16):
+def test_a_merged_adapter_is_added_to_the_weights_as_stored(
+    plan: TrainPlan, student_in: Callable[..., Any], tmp_path: Path, dtype: str, bf16: bool
+) -> None:
     """Against the product of the kept adapter's matrices; under --bf16 a float32 body trains in bfloat16, and is not saved so."""
     plan = replace(
         plan,
@@ -106,7 +115,9 @@ def test_a_merged_adapter_is_added_to_the_weights_as_stored(plan, student_in, tm
     assert touched == 2
 
 
-def test_weights_say_how_they_are_stored_whatever_the_configuration_says(student_in, tmp_path):
+def test_weights_say_how_they_are_stored_whatever_the_configuration_says(
+    student_in: Callable[..., Any], tmp_path: Path
+) -> None:
     folder = Path(student_in("bfloat16"))
     state_dtype(folder, "float32")
     assert configured(folder) == "float32"
@@ -120,7 +131,7 @@ def test_weights_say_how_they_are_stored_whatever_the_configuration_says(student
     assert stored_dtype(tmp_path) == "float16"
 
 
-def test_configurations_within_a_configuration_say_the_same(tmp_path):
+def test_configurations_within_a_configuration_say_the_same(tmp_path: Path) -> None:
     nested = {"dtype": "float32", "text_config": {"dtype": "float32", "layers": 2}, "rope": {"factor": 2}}
     (tmp_path / "config.json").write_text(json.dumps(nested))
     state_dtype(tmp_path, "bfloat16")
@@ -131,7 +142,7 @@ def test_configurations_within_a_configuration_say_the_same(tmp_path):
     }
 
 
-def test_tied_weights_stay_one_and_integers_stay_whole():
+def test_tied_weights_stay_one_and_integers_stay_whole() -> None:
     weight = torch.randn(4, 3)
     found = cast({"embed": weight, "head": weight, "ids": torch.arange(3), "part": weight[:2]}, "bfloat16")
     assert found["embed"] is found["head"]
@@ -139,7 +150,7 @@ def test_tied_weights_stay_one_and_integers_stay_whole():
     assert torch.equal(found["part"], weight[:2].bfloat16())
 
 
-def test_weights_too_large_for_float16_are_refused():
+def test_weights_too_large_for_float16_are_refused() -> None:
     assert (
         cast({"w": torch.tensor([65504.0, torch.inf])}, "float16")["w"][0] == 65504
     )  # what was infinite may stay so

@@ -5,6 +5,9 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
 
 import pytest
 
@@ -23,13 +26,13 @@ def told(function, *arguments):
 """
 
 
-def free_port():
+def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
 
 
-def started(code, ranks, **environment):
+def started(code: str, ranks: list[int], **environment: Any) -> list[Popen[str]]:
     """One process for each rank, as a launcher starts them."""
     shared = {
         **os.environ,
@@ -52,12 +55,12 @@ def started(code, ranks, **environment):
     ]
 
 
-def outputs(processes):
+def outputs(processes: list[Popen[str]]) -> list[tuple[str, str]]:
     return [process.communicate(timeout=120) for process in processes]
 
 
 @pytest.mark.parametrize("alone", [pytest.param(0, marks=pytest.mark.slow), 1])
-def test_a_process_whose_peer_never_comes_says_that_it_waits_and_ends(alone):
+def test_a_process_whose_peer_never_comes_says_that_it_waits_and_ends(alone: int) -> None:
     (process,) = started("processes._PATIENCE = 0.5; told(meet, 3)", [alone])
     start = time.monotonic()
     ((printed, warned),) = outputs([process])
@@ -66,7 +69,7 @@ def test_a_process_whose_peer_never_comes_says_that_it_waits_and_ends(alone):
     assert f"process {alone} of 2 waits for the others at 127.0.0.1:" in warned
 
 
-def test_the_command_ends_with_one_clear_error(student, data_file, tmp_path):
+def test_the_command_ends_with_one_clear_error(student: str, data_file: str, tmp_path: Path) -> None:
     command = ["train-kd", "--student", student, "--data", data_file, "--output", str(tmp_path / "out")]
     code = (
         f"from harness.cli import main; sys.argv[1:] = {[*command, '--peer-timeout', '2']}; sys.exit(main())"
@@ -81,13 +84,13 @@ def test_the_command_ends_with_one_clear_error(student, data_file, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_process_without_an_address_is_told_how_to_start():
+def test_a_process_without_an_address_is_told_how_to_start() -> None:
     ((printed, _),) = outputs(started("told(meet, 3)", [0], MASTER_ADDR=""))
     assert "this is process 0 of 2, but" in printed
     assert "MASTER_ADDR" in printed
 
 
-def test_the_first_decides_for_all_and_slow_ones_are_waited_for(tmp_path):
+def test_the_first_decides_for_all_and_slow_ones_are_waited_for(tmp_path: Path) -> None:
     code = f"""
 meet(60)
 with together("work"):
@@ -101,7 +104,7 @@ print(there, agreed(lambda: {{"chosen": rank()}}), agreed(lambda: None))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("failing", [0, 1])
-def test_those_that_wait_fail_with_the_one_that_failed(failing):
+def test_those_that_wait_fail_with_the_one_that_failed(failing: Any) -> None:
     """A clear error is everyone's; one process waits in ``agreed`` or at the end of ``together``."""
     code = f"""
 meet(60)
@@ -117,7 +120,7 @@ time.sleep(1)  # the first holds the store
 
 
 @pytest.mark.slow
-def test_a_bug_in_one_process_is_named_in_the_others():
+def test_a_bug_in_one_process_is_named_in_the_others() -> None:
     code = """
 meet(60)
 try:
@@ -137,7 +140,7 @@ time.sleep(1)
 
 
 @pytest.mark.slow
-def test_one_that_waits_notices_that_the_first_is_gone():
+def test_one_that_waits_notices_that_the_first_is_gone() -> None:
     code = """
 meet(60)
 agreed(lambda: 1)
@@ -150,7 +153,7 @@ told(agreed, lambda: 1)
     assert printed.startswith("told: process 1: the first process is gone")
 
 
-def test_alone_hides_the_launcher_and_gives_it_back():
+def test_alone_hides_the_launcher_and_gives_it_back() -> None:
     code = """
 import json
 found = alone(os.getenv, "RANK"), alone(os.getenv, "WORLD_SIZE"), alone(os.getenv, "MASTER_PORT")
@@ -164,8 +167,8 @@ print(found, os.environ["RANK"], os.environ["WORLD_SIZE"])
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_process_whose_peer_dies_in_training_ends_with_one_clear_error(
-    student, data_file, tmp_path, killed
-):
+    student: Any, data_file: str, tmp_path: Path, killed: Any
+) -> None:
     """Without a launcher that would end it."""
     command = ["train-kd", "--student", student, "--data", data_file, "--output", str(tmp_path / "out")]
     limits = [

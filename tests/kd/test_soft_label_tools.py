@@ -7,10 +7,13 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from harness_kd.data.examples import Example
 from harness_kd.soft_labels.cache import SoftLabelCache, label_files, verify
 from harness_kd.soft_labels.capture import capture
 from harness_kd.soft_labels.fidelity import Fidelity, figure, measure, recommend
@@ -21,10 +24,14 @@ from harness.cli import main
 from harness.errors import HarnessError
 from harness.files import read_jsonl
 from harness.models.source import ModelSource
-from tests.kd.test_soft_labels import examples, manifest_of, source  # noqa: F401
+from tests.kd.test_soft_labels import manifest_of
 
 
-def test_merged_caches_hold_what_each_held(source, examples, tmp_path):  # noqa: F811
+def test_merged_caches_hold_what_each_held(
+    source: ModelSource,
+    examples: tuple[Example, ...],
+    tmp_path: Path,
+) -> None:
     manifest = manifest_of(source)
     half = len(examples) // 2
     capture(source.model, examples[: half + 2], tmp_path / "a", manifest)
@@ -41,7 +48,11 @@ def test_merged_caches_hold_what_each_held(source, examples, tmp_path):  # noqa:
     assert capture(source.model, examples, tmp_path / "whole", manifest) == 0
 
 
-def test_caches_of_another_kind_and_damaged_ones_are_not_merged(source, examples, tmp_path):  # noqa: F811
+def test_caches_of_another_kind_and_damaged_ones_are_not_merged(
+    source: ModelSource,
+    examples: tuple[Example, ...],
+    tmp_path: Path,
+) -> None:
     capture(source.model, examples[:4], tmp_path / "a", manifest_of(source))
     capture(source.model, examples[:4], tmp_path / "b", manifest_of(source, top_k=4))
     with pytest.raises(HarnessError, match="top k is 4, this run needs 8"):
@@ -56,7 +67,11 @@ def test_caches_of_another_kind_and_damaged_ones_are_not_merged(source, examples
     assert not (tmp_path / "out").exists()
 
 
-def test_an_export_is_the_cache_as_a_plain_table(source, examples, tmp_path):  # noqa: F811
+def test_an_export_is_the_cache_as_a_plain_table(
+    source: ModelSource,
+    examples: tuple[Example, ...],
+    tmp_path: Path,
+) -> None:
     manifest = manifest_of(source, max_tail=0.3)
     capture(source.model, examples, tmp_path / "labels", manifest)
     cache = SoftLabelCache(tmp_path / "labels", manifest)
@@ -75,7 +90,10 @@ def test_an_export_is_the_cache_as_a_plain_table(source, examples, tmp_path):  #
 
 
 @torch.inference_mode()
-def test_fidelity_is_the_distance_to_the_full_distribution(source, examples):  # noqa: F811
+def test_fidelity_is_the_distance_to_the_full_distribution(
+    source: ModelSource,
+    examples: tuple[Example, ...],
+) -> None:
     """Against a dense computation that shares no code with it but the loss's definition of the tail."""
     manifest = manifest_of(source, temperatures=(1.0, 2.0))
     teacher = source.model()
@@ -97,7 +115,7 @@ def test_fidelity_is_the_distance_to_the_full_distribution(source, examples):  #
         assert one.bias == pytest.approx(float((p - cached).norm() / (q - p).norm()), rel=1e-2)
 
 
-def test_the_smallest_good_k_is_recommended():
+def test_the_smallest_good_k_is_recommended() -> None:
     one = Fidelity(top_k=8, temperature=1.0, entries=8, bytes_per_token=40, tail=0.1, kl=0.1, bias=0.1)
     found = [
         one,
@@ -111,7 +129,9 @@ def test_the_smallest_good_k_is_recommended():
     assert "T = 2" in figure(found)
 
 
-def test_the_report_is_written_with_its_plot(teacher, data_file, tmp_path, capsys):
+def test_the_report_is_written_with_its_plot(
+    teacher: str, data_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "fidelity.md"
     words = [
         "--teacher",
@@ -133,12 +153,14 @@ def test_the_report_is_written_with_its_plot(teacher, data_file, tmp_path, capsy
     assert main(["soft-labels", "fidelity", *words, "--ks", "2,x"]) == 2
 
 
-def generate(teacher, data_file, output, *more):
+def generate(teacher: str, data_file: str, output: Path, *more: Any) -> list[str]:
     words = ["--teacher", teacher, "--data", str(data_file), "--output", str(output), "--max-new-tokens", "8"]
     return ["soft-labels", "generate", *words, "--max-prompt-length", "32", "--batch-size", "4", *more]
 
 
-def test_the_teachers_responses_are_data_for_train_kd(teacher, data_file, tmp_path, capsys):
+def test_the_teachers_responses_are_data_for_train_kd(
+    teacher: str, data_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "seq.jsonl"
     assert main(generate(teacher, data_file, output)) == 0
     rows = read_jsonl(output)
@@ -159,16 +181,15 @@ def test_the_teachers_responses_are_data_for_train_kd(teacher, data_file, tmp_pa
     ]
     assert main([*plan, "--max-length", "64", "--max-prompt-length", "32"]) == 0
     # greedy: the teacher gives the same when asked alone
-    model, tokenizer = (
-        ModelSource.find(teacher, role="teacher").model(),
-        ModelSource.find(teacher, role="t").tokenizer(),
-    )
+    asked = ModelSource.find(teacher, role="teacher")
+    model: Any = asked.model()
+    tokenizer = asked.tokenizer()
     ids = tokenizer(rows[0]["prompt"], return_tensors="pt").input_ids
     alone = model.generate(ids, max_new_tokens=8, do_sample=False)[0, ids.shape[1] :]
     assert tokenizer.decode(alone, skip_special_tokens=True) == rows[0]["response"]
 
 
-def test_a_killed_generation_goes_on_to_the_same_data(teacher, data_file, tmp_path):
+def test_a_killed_generation_goes_on_to_the_same_data(teacher: str, data_file: str, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole.jsonl", tmp_path / "killed.jsonl"
     assert main(generate(teacher, data_file, whole, "--temperature", "1", "--seed", "3")) == 0
     code = "import sys; from harness.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -190,7 +211,9 @@ def test_a_killed_generation_goes_on_to_the_same_data(teacher, data_file, tmp_pa
     assert killed.read_bytes() == whole.read_bytes()
 
 
-def test_a_dry_run_says_the_plan_and_writes_nothing(teacher, data_file, tmp_path, capsys):
+def test_a_dry_run_says_the_plan_and_writes_nothing(
+    teacher: str, data_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(generate(teacher, data_file, tmp_path / "x.jsonl", "--dry-run")) == 0
     assert "responses  at most" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())

@@ -5,20 +5,22 @@ import math
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from harness_kd.data.examples import Example, tokenize_rows
-from harness_kd.data.rows import load_rows
+from harness_kd.data.examples import Example
 from harness_kd.models import vocabulary_hash, vocabulary_size
 from harness_kd.soft_labels.cache import SoftLabelCache, label_files, verify, writing
 from harness_kd.soft_labels.capture import capture, label_rows, missing_examples
-from harness_kd.soft_labels.labels import pack
+from harness_kd.soft_labels.labels import SoftLabels, pack
 from harness_kd.soft_labels.manifest import Manifest
 from torch import nn
+from transformers import PreTrainedModel
 
 from harness.errors import HarnessError
 from harness.models.source import ModelSource
@@ -26,7 +28,7 @@ from harness.models.source import ModelSource
 GRID = (1.0, 2.0, 4.0)
 
 
-def manifest_of(source, **changes):
+def manifest_of(source: ModelSource, **changes: Any) -> Manifest:
     tokenizer = source.tokenizer()
     fields = dict(
         teacher=source.name,
@@ -43,32 +45,22 @@ def manifest_of(source, **changes):
     return Manifest(**{**fields, **changes})
 
 
-@pytest.fixture(scope="module")
-def source(teacher):
-    return ModelSource.find(teacher, role="teacher")
-
-
-@pytest.fixture(scope="module")
-def examples(source, data_file):
-    rows = load_rows(data_file)
-    limits = dict(max_length=64, max_prompt_length=32, overlong="drop")
-    return tokenize_rows(rows, source.tokenizer(), **limits).examples
-
-
 @pytest.fixture
-def cache(source, examples, tmp_path):
+def cache(source: ModelSource, examples: tuple[Example, ...], tmp_path: Path) -> SoftLabelCache:
     manifest = manifest_of(source)
     assert capture(source.model, examples, tmp_path / "labels", manifest) == len(examples)
     return SoftLabelCache(tmp_path / "labels", manifest)
 
 
 @torch.no_grad()
-def teacher_logits(source, example):
+def teacher_logits(source: ModelSource, example: Example) -> torch.Tensor:
     logits = source.model().eval()(input_ids=torch.from_numpy(example.ids).long()[None]).logits[0]
     return logits[example.boundary - 1 : -1].double()
 
 
-def dense(labels, grid_index, temperature, vocabulary):
+def dense(
+    labels: SoftLabels, grid_index: int, temperature: float, vocabulary: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     log_probs, log_tail = labels.at_temperature(grid_index, temperature)
     rows = np.repeat(np.arange(len(log_tail)), labels.entries_per_token())
     full = torch.full((len(log_tail), vocabulary), -math.inf)
@@ -78,8 +70,8 @@ def dense(labels, grid_index, temperature, vocabulary):
 
 @pytest.mark.parametrize("temperature", GRID)
 def test_cached_labels_equal_the_teachers_full_softmax_at_every_temperature(
-    source, examples, cache, temperature
-):
+    source: ModelSource, examples: tuple[Example, ...], cache: SoftLabelCache, temperature: float
+) -> None:
     for example in examples[::5]:
         truth = torch.log_softmax(teacher_logits(source, example) / temperature, -1)
         kept, log_tail = dense(cache.get(example.key), GRID.index(temperature), temperature, truth.shape[1])
@@ -96,7 +88,9 @@ def test_cached_labels_equal_the_teachers_full_softmax_at_every_temperature(
         )
 
 
-def test_keeping_the_whole_vocabulary_is_the_teacher_itself(source, examples, tmp_path):
+def test_keeping_the_whole_vocabulary_is_the_teacher_itself(
+    source: ModelSource, examples: tuple[Example, ...], tmp_path: Path
+) -> None:
     manifest = manifest_of(source, top_k=500)
     capture(source.model, examples[:4], tmp_path / "labels", manifest)
     cache = SoftLabelCache(tmp_path / "labels", manifest)
@@ -107,7 +101,7 @@ def test_keeping_the_whole_vocabulary_is_the_teacher_itself(source, examples, tm
         assert torch.isinf(log_tail).all()
 
 
-def test_adaptive_k_keeps_as_few_entries_as_the_bound_allows(source):
+def test_adaptive_k_keeps_as_few_entries_as_the_bound_allows(source: ModelSource) -> None:
     torch.manual_seed(0)
     hidden, head = 4 * torch.randn(50, 32), nn.Linear(32, 90)
     manifest = manifest_of(source, max_tail=0.05, top_k=64, vocabulary_size=90)
@@ -123,7 +117,7 @@ def test_adaptive_k_keeps_as_few_entries_as_the_bound_allows(source):
     torch.testing.assert_close(log_tail[:, 0].exp(), outside, rtol=1e-3, atol=1e-5)
 
 
-def test_ids_of_a_large_vocabulary_come_back_and_fit_280_bytes_per_token():
+def test_ids_of_a_large_vocabulary_come_back_and_fit_280_bytes_per_token() -> None:
     draw = np.random.default_rng(0)
     tokens, kept, vocabulary = 100, 64, 151_936
     ids = np.stack([draw.choice(vocabulary, kept, replace=False) for _ in range(tokens)])
@@ -141,14 +135,18 @@ def test_ids_of_a_large_vocabulary_come_back_and_fit_280_bytes_per_token():
     assert sum(array.nbytes for array in arrays) / tokens <= 280
 
 
-def test_order_and_repetition_of_the_data_do_not_matter(source, examples, cache):
+def test_order_and_repetition_of_the_data_do_not_matter(
+    source: ModelSource, examples: tuple[Example, ...], cache: SoftLabelCache
+) -> None:
     manifest = cache.manifest
     again = [*reversed(examples), *examples]
     assert missing_examples(cache.folder, manifest, again) == []
     assert capture(lambda: pytest.fail("the teacher is loaded"), again, cache.folder, manifest) == 0
 
 
-def test_two_processes_write_the_same_labels_as_one(source, examples, cache, tmp_path):
+def test_two_processes_write_the_same_labels_as_one(
+    source: ModelSource, examples: tuple[Example, ...], cache: SoftLabelCache, tmp_path: Path
+) -> None:
     folder = tmp_path / "two"
     for rank in (0, 1):
         capture(source.model, examples, folder, cache.manifest, rank=rank, world_size=2)
@@ -160,7 +158,9 @@ def test_two_processes_write_the_same_labels_as_one(source, examples, cache, tmp
         np.testing.assert_allclose(one.log_probs, other.log_probs, rtol=0, atol=1e-5)
 
 
-def test_merging_two_caches_is_copying_their_files(source, examples, cache, tmp_path):
+def test_merging_two_caches_is_copying_their_files(
+    source: ModelSource, examples: tuple[Example, ...], cache: SoftLabelCache, tmp_path: Path
+) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     capture(source.model, examples[:30], first, cache.manifest)
     capture(source.model, examples[20:], second, cache.manifest)
@@ -170,7 +170,7 @@ def test_merging_two_caches_is_copying_their_files(source, examples, cache, tmp_
     assert verify(first) == 2
 
 
-def random_labels(seed):
+def random_labels(seed: int) -> tuple[Example, SoftLabels]:
     draw = np.random.default_rng(seed)
     example = Example(draw.integers(0, 90, 12).astype(np.int32), 4)
     ids = np.stack([draw.permutation(90)[:8] for _ in range(8)])
@@ -196,11 +196,12 @@ with t.writing(folder, Manifest.read(folder)) as writer:
 """
 
 
-def test_kill_9_loses_at_most_the_batch_in_flight(source, tmp_path):
+def test_kill_9_loses_at_most_the_batch_in_flight(source: ModelSource, tmp_path: Path) -> None:
     manifest = manifest_of(source)
     manifest.write_or_match(tmp_path)
     code = WRITER.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
     acknowledged = [int(process.stdout.readline()) for _ in range(20)]
     with pytest.raises(HarnessError, match="another process is writing"), writing(tmp_path, manifest):
         pass
@@ -220,7 +221,7 @@ def test_kill_9_loses_at_most_the_batch_in_flight(source, tmp_path):
     assert verify(tmp_path) == 1
 
 
-def test_a_truncated_shard_is_named(cache):
+def test_a_truncated_shard_is_named(cache: SoftLabelCache) -> None:
     (path,) = label_files(cache.folder)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(HarnessError, match=path.name):
@@ -229,7 +230,9 @@ def test_a_truncated_shard_is_named(cache):
         SoftLabelCache(cache.folder, cache.manifest)
 
 
-def test_a_flipped_bit_is_found_by_verify_and_by_the_read_that_meets_it(cache, examples):
+def test_a_flipped_bit_is_found_by_verify_and_by_the_read_that_meets_it(
+    cache: SoftLabelCache, examples: tuple[Example, ...]
+) -> None:
     (path,) = label_files(cache.folder)
     data = bytearray(path.read_bytes())
     labels = cache.get(examples[0].key).log_probs.tobytes()
@@ -244,7 +247,7 @@ def test_a_flipped_bit_is_found_by_verify_and_by_the_read_that_meets_it(cache, e
     damaged.get(examples[1].key)
 
 
-def test_swapped_shards_are_found(source, tmp_path):
+def test_swapped_shards_are_found(source: ModelSource, tmp_path: Path) -> None:
     manifest = manifest_of(source)
     for rank in (0, 1):
         with writing(tmp_path, manifest, rank=rank) as writer:
@@ -269,23 +272,33 @@ def test_swapped_shards_are_found(source, tmp_path):
         ({"code_version": 2}, "code version"),
     ],
 )
-def test_a_cache_of_another_kind_is_refused_by_the_part_that_differs(source, cache, examples, change, named):
+def test_a_cache_of_another_kind_is_refused_by_the_part_that_differs(
+    source: ModelSource,
+    cache: SoftLabelCache,
+    examples: tuple[Example, ...],
+    change: dict[str, Any],
+    named: str,
+) -> None:
     with pytest.raises(HarnessError, match=named):
         capture(source.model, examples, cache.folder, replace(cache.manifest, **change))
 
 
-def test_the_teachers_name_is_no_difference(source, cache, examples):
+def test_the_teachers_name_is_no_difference(
+    source: ModelSource, cache: SoftLabelCache, examples: tuple[Example, ...]
+) -> None:
     renamed = replace(cache.manifest, teacher="moved/elsewhere", teacher_revision="main")
     assert capture(source.model, examples, cache.folder, renamed) == 0
 
 
-def test_a_full_disk_keeps_what_is_finished(source, tmp_path, monkeypatch):
+def test_a_full_disk_keeps_what_is_finished(
+    source: ModelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     manifest = manifest_of(source)
     example, labels = random_labels(0)
     with writing(tmp_path, manifest) as writer:
         writer.append([(example.key, labels)])
 
-    def full(*_args, **_kwargs):
+    def full(*_args: Any, **_kwargs: Any) -> None:
         raise OSError(28, "No space left on device")
 
     other, more = random_labels(1)
@@ -297,8 +310,10 @@ def test_a_full_disk_keeps_what_is_finished(source, tmp_path, monkeypatch):
     assert verify(tmp_path) == 1
 
 
-def test_a_teacher_whose_logits_are_no_numbers_is_refused(source, examples, tmp_path):
-    def broken():
+def test_a_teacher_whose_logits_are_no_numbers_is_refused(
+    source: ModelSource, examples: tuple[Example, ...], tmp_path: Path
+) -> None:
+    def broken() -> PreTrainedModel:
         model = source.model()
         model.model.norm.weight.data[3] = torch.nan
         return model
@@ -308,7 +323,9 @@ def test_a_teacher_whose_logits_are_no_numbers_is_refused(source, examples, tmp_
     assert label_files(tmp_path) == []
 
 
-def test_padded_rows_of_the_teachers_head_take_no_mass(build_model, tmp_path, examples):
+def test_padded_rows_of_the_teachers_head_take_no_mass(
+    build_model: Callable[..., str], tmp_path: Path, examples: tuple[Example, ...]
+) -> None:
     padded = ModelSource.find(build_model(tmp_path / "padded", seed=5, rows=128), role="teacher")
     manifest = manifest_of(padded, top_k=500)
     capture(padded.model, examples[:2], tmp_path / "labels", manifest)

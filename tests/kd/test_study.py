@@ -8,6 +8,7 @@ import sys
 from argparse import ArgumentParser
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,7 +42,9 @@ def words(output: Path, *more: str) -> list[str]:
     return ["train-kd", "--student", STUDENT, "--output", str(output), *common, *more]
 
 
-def test_one_command_ends_with_a_board_that_verifies(tmp_path, capsys):
+def test_one_command_ends_with_a_board_that_verifies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = words(
         tmp_path / "s", "--teacher", TEACHER, "--kd-ratio", "1", "--then-eval", "--eval-limit", "12"
     )
@@ -79,7 +82,7 @@ def test_one_command_ends_with_a_board_that_verifies(tmp_path, capsys):
     verify(board)
 
 
-def test_the_students_own_twin_can_teach(tmp_path, capsys):
+def test_the_students_own_twin_can_teach(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words(tmp_path / "s", "--teacher", SELF, "--kd-ratio", "1")) == 0
     assert (tmp_path / "s-sft" / "model.safetensors").exists()
     card = (tmp_path / "s" / "README.md").read_text()
@@ -89,7 +92,7 @@ def test_the_students_own_twin_can_teach(tmp_path, capsys):
     assert "teaches nothing" in capsys.readouterr().err
 
 
-def test_a_student_for_each_ratio_stands_beside_the_twin():
+def test_a_student_for_each_ratio_stands_beside_the_twin() -> None:
     plan = TrainPlan(student="s", data="d", output="out/a", teacher="t", kd_ratio=10.0, soft_labels="l")
     found = runs(plan, (0.1, 1.0, math.inf), compared=True)
     assert [(label, run.output, run.kd_ratio) for label, run in found.items()] == [
@@ -101,7 +104,7 @@ def test_a_student_for_each_ratio_stands_beside_the_twin():
     assert list(runs(plan, (0.1, 1.0))) == ["a, KD ratio 0.1", "a, KD ratio 1"]  # nothing to compare with
 
 
-def test_the_twin_has_hard_labels_alone_and_smoothing_is_an_arm_of_its_own():
+def test_the_twin_has_hard_labels_alone_and_smoothing_is_an_arm_of_its_own() -> None:
     plan = TrainPlan(
         student="s", data="d", output="a", teacher="t", kd_ratio=1.0, label_smoothing=0.1, online_teacher=True
     )
@@ -117,7 +120,7 @@ def test_the_twin_has_hard_labels_alone_and_smoothing_is_an_arm_of_its_own():
 
 
 @pytest.mark.parametrize("teacher", ["t", SELF])
-def test_nothing_is_trained_twice(teacher):
+def test_nothing_is_trained_twice(teacher: str) -> None:
     plan = TrainPlan(student="s", data="d", output="a", teacher=teacher, kd_ratio=1.0)
     found = runs(plan, (0.0, 1.0), compared=True)
     assert [run.output for run in found.values()] == ["a-sft", "a-kd1"]
@@ -128,7 +131,9 @@ def test_nothing_is_trained_twice(teacher):
     assert runs(smoothed, (0.0,), compared=True) == {"a, label smoothing 0.1": smoothed}
 
 
-def test_without_a_teacher_one_student_stands_beside_the_untuned_model(tmp_path, capsys):
+def test_without_a_teacher_one_student_stands_beside_the_untuned_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = words(tmp_path / "s", "--then-eval", "--eval-limit", "8")
     assert main(command) == 0
     spec = json.loads((tmp_path / "s-eval" / "leaderboard.json").read_text())
@@ -138,7 +143,9 @@ def test_without_a_teacher_one_student_stands_beside_the_untuned_model(tmp_path,
     assert capsys.readouterr().out.count("\ntrain ") == 1
 
 
-def test_a_dry_run_plans_everything_and_writes_nothing(tmp_path, capsys):
+def test_a_dry_run_plans_everything_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     more = ["--teacher", SELF, "--kd-ratio", "1,inf", "--then-eval", "--eval-limit", "8", "--dry-run"]
     assert main(words(tmp_path / "s", *more)) == 0
     printed = capsys.readouterr().out
@@ -157,7 +164,9 @@ def test_a_dry_run_plans_everything_and_writes_nothing(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("more", [["--teacher", SELF, "--kd-ratio", "1"], []])
-def test_a_dry_run_looks_for_the_evaluations_data(tmp_path, capsys, more):
+def test_a_dry_run_looks_for_the_evaluations_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[Any]
+) -> None:
     command = words(tmp_path / "s", *more, "--then-eval", "--dry-run")
     nowhere = ["--tasks", "kd_xsum_factual", "--eval-metadata", f"metrics=rouge,data_dir={tmp_path / 'none'}"]
     assert main([*command, *nowhere]) == 2
@@ -168,11 +177,11 @@ def test_a_dry_run_looks_for_the_evaluations_data(tmp_path, capsys, more):
     assert "--eval-data describes an evaluation" in capsys.readouterr().err
 
 
-def strict(path: Path):
+def strict(path: Path) -> dict[str, dict[str, Any]]:
     return json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
 
 
-def test_pure_distillation_has_no_term_of_hard_labels(plan, tmp_path):
+def test_pure_distillation_has_no_term_of_hard_labels(plan: TrainPlan, tmp_path: Path) -> None:
     pure = replace(plan, kd_ratio=math.inf)
     folder = train(pure)
     record = strict(folder / "run.json")
@@ -190,7 +199,7 @@ def test_pure_distillation_has_no_term_of_hard_labels(plan, tmp_path):
         train(plan)
 
 
-def test_a_high_ratio_tends_to_pure_distillation(plan, tmp_path):
+def test_a_high_ratio_tends_to_pure_distillation(plan: TrainPlan, tmp_path: Path) -> None:
     trained = {
         ratio: load_file(
             train(replace(plan, kd_ratio=ratio, output=str(tmp_path / f"{ratio}"))) / "model.safetensors"
@@ -202,14 +211,16 @@ def test_a_high_ratio_tends_to_pure_distillation(plan, tmp_path):
     assert max((trained[1.0][name] - weight).abs().max() for name, weight in trained[math.inf].items()) > 5e-3
 
 
-def test_an_interrupted_pure_distillation_goes_on(plan, tmp_path, monkeypatch):
+def test_an_interrupted_pure_distillation_goes_on(
+    plan: TrainPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from harness_kd.training.trainer import DistillationTrainer
 
     whole = load_file(train(replace(plan, kd_ratio=math.inf)) / "model.safetensors")
     step = DistillationTrainer.training_step
     taken = []
 
-    def interrupted(self, *args, **kwargs):
+    def interrupted(self: DistillationTrainer, *args: Any, **kwargs: Any) -> torch.Tensor | None:
         taken.append(1)
         if len(taken) == 9:
             raise KeyboardInterrupt
@@ -229,7 +240,7 @@ def test_an_interrupted_pure_distillation_goes_on(plan, tmp_path, monkeypatch):
     ("options", "problem"),
     [({"label_smoothing": 0.1}, "smooths hard labels"), ({"divergence": "uld"}, "nothing says which token")],
 )
-def test_what_needs_hard_labels_is_refused_without_them(options, problem):
+def test_what_needs_hard_labels_is_refused_without_them(options: dict[str, Any], problem: str) -> None:
     with pytest.raises(HarnessError, match=problem):
         TrainPlan(student="s", teacher="t", data="d", output="o", kd_ratio=math.inf, **options)
 
@@ -241,7 +252,7 @@ def preset(*more: str) -> TrainPlan:
     return plan_of(parser.parse_args([*given, *more]))
 
 
-def test_the_papers_settings_are_a_preset_that_options_override():
+def test_the_papers_settings_are_a_preset_that_options_override() -> None:
     plan = preset("--preset", "paper", "--data", "dolly")
     assert (plan.divergence, plan.learning_rate, plan.batch_size) == ("soft-cross-entropy", 1e-5, 8)
     assert (plan.epochs, plan.kd_ratio) == (2.0, 0.1)
@@ -259,13 +270,13 @@ def test_the_papers_settings_are_a_preset_that_options_override():
         ("newsworld?n=48&noise=0.2", "newsworld?split=dev&n=1000&noise=0.2"),
     ],
 )
-def test_the_preset_keeps_the_epoch_of_the_best_dev_rouge(data, dev):
+def test_the_preset_keeps_the_epoch_of_the_best_dev_rouge(data: str, dev: str) -> None:
     plan = preset("--preset", "paper", "--data", data)
     assert (plan.select, plan.dev) == ("rougeL", dev)
 
 
 @pytest.mark.parametrize("data", ["rows.jsonl", "dolly?path=rows.jsonl", "dolly?split=dev"])
-def test_the_preset_asks_for_held_out_rows_where_it_knows_none(data):
+def test_the_preset_asks_for_held_out_rows_where_it_knows_none(data: str) -> None:
     with pytest.raises(HarnessError, match="best ROUGE-L on held-out rows") as caught:
         preset("--preset", "paper", "--data", data)
     assert "--dev FILE" in caught.value.remedy
@@ -275,18 +286,18 @@ def test_the_preset_asks_for_held_out_rows_where_it_knows_none(data):
 
 
 @pytest.mark.parametrize("ratios", ["x", "1,,2", "-1"])
-def test_a_bad_ratio_is_refused(tmp_path, ratios):
+def test_a_bad_ratio_is_refused(tmp_path: Path, ratios: str) -> None:
     command = words(tmp_path / "s", "--teacher", TEACHER, f"--kd-ratio={ratios}")
     try:
-        status = main(command)
+        status: Any = main(command)
     except SystemExit as error:
         status = error.code
     assert status == 2
 
 
-def test_columns_that_speak_of_faithfulness_come_first():
+def test_columns_that_speak_of_faithfulness_come_first() -> None:
     up, none = {"higher_is_better": True}, {"higher_is_better": None}
-    scores = [
+    scores: list[dict[str, Any]] = [
         {"rougeL": up, "length": none, "factual_consistency_rate": up, "chrf": up, "answer_rate": up},
         {"rougeL": up, "factual_consistency_rate": up},
     ]
@@ -294,7 +305,7 @@ def test_columns_that_speak_of_faithfulness_come_first():
     assert comparable(scores) == ["factual_consistency_rate", "rougeL"]
 
 
-def test_a_score_by_two_classifiers_never_ranks():
+def test_a_score_by_two_classifiers_never_ranks() -> None:
     first, second = ({"higher_is_better": True, "signature": f"lookback|{name}"} for name in "ab")
     up = {"higher_is_better": True, "signature": "x"}
     scores = [{"factual_rate": first, "rougeL": up}, {"factual_rate": second, "rougeL": up}, {"rougeL": up}]
@@ -302,7 +313,9 @@ def test_a_score_by_two_classifiers_never_ranks():
     assert columns_of([{"factual_rate": first}, {"factual_rate": second}]) == ["answer_rate", "factual_rate"]
 
 
-def test_an_online_teacher_trains_what_the_whole_cache_trains(tmp_path, student, teacher, data_file):
+def test_an_online_teacher_trains_what_the_whole_cache_trains(
+    tmp_path: Path, student: str, teacher: str, data_file: str
+) -> None:
     """K = V, so that nothing is cut; the teacher's batches differ, and with them the last bits."""
     common = ["train-kd", "--student", student, "--teacher", teacher, "--data", str(data_file), "--kd-ratio", "1",
               "--epochs", "2", "--batch-size", "4", "--max-length", "64", "--max-prompt-length", "32", "--top-k", "1000",
@@ -331,7 +344,7 @@ def test_an_online_teacher_trains_what_the_whole_cache_trains(tmp_path, student,
 
 
 @pytest.mark.slow
-def test_two_processes_end_with_the_board_of_one(tmp_path):
+def test_two_processes_end_with_the_board_of_one(tmp_path: Path) -> None:
     """The first process evaluates, alone; both train. Weights differ in their last bits, so responses are not compared."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = words(

@@ -1,5 +1,8 @@
 """A student made of some of a model's layers."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from harness_kd.studies.thinning import kept_layers, thinned
@@ -31,7 +34,7 @@ SIZES = {
 @pytest.mark.parametrize(
     ("kind", "config"), [(LlamaForCausalLM, LlamaConfig), (Qwen2ForCausalLM, Qwen2Config)]
 )
-def test_a_thinned_model_computes_what_its_layers_compute(kind, config, tmp_path) -> None:
+def test_a_thinned_model_computes_what_its_layers_compute(kind: Any, config: Any, tmp_path: Path) -> None:
     tokenizer, whole = make_tokenizer(), str(tmp_path / "whole")
     torch.manual_seed(0)
     kind(config(vocab_size=len(tokenizer), **SIZES)).save_pretrained(whole)
@@ -43,7 +46,7 @@ def test_a_thinned_model_computes_what_its_layers_compute(kind, config, tmp_path
         assert torch.equal(model(ids).logits, same(ids).logits)
 
     source = ModelSource.find(str(thinned(whole, 2, tmp_path / "thin")))
-    thin = source.model()
+    thin: Any = source.model()
     assert source.settings["num_hidden_layers"] == 2
     kept = [model.model.layers[0], model.model.layers[-1]]
     for ours, theirs in zip(thin.model.layers, kept, strict=True):

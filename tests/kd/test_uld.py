@@ -1,6 +1,8 @@
 """Universal logit distillation against its formula by dense autograd, and with a teacher of another tokenizer."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +13,21 @@ from harness_kd.soft_labels.labels import pack
 from harness_kd.soft_labels.ranked import ranked
 from safetensors.torch import load_file
 from torch.nn import functional as F  # noqa: N812
+from transformers import PreTrainedTokenizerFast
 
 from harness.cli import main
 
 N, D, V, TEACHER_V = 23, 8, 60, 90
 
 
-def dense(hidden, weight, labels, teacher, present, a):
+def dense(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    labels: torch.Tensor,
+    teacher: torch.Tensor,
+    present: torch.Tensor,
+    a: float,
+) -> torch.Tensor:
     """Equation 3 of arXiv 2402.12030 with sorting, padded by zeros to the larger vocabulary; rows beyond V against 0."""
     q, padding = torch.softmax(hidden @ weight.T, -1).split([V, len(weight) - V], -1)
     width = max(q.shape[1], teacher.shape[1])
@@ -29,7 +39,7 @@ def dense(hidden, weight, labels, teacher, present, a):
 @pytest.mark.parametrize("kept", [5, 40, TEACHER_V])
 @pytest.mark.parametrize("chunk", [None, 7])
 @pytest.mark.parametrize("padding", [0, 11])
-def test_value_and_gradient_equal_the_sorted_formula(kept, chunk, padding):
+def test_value_and_gradient_equal_the_sorted_formula(kept: int, chunk: int | None, padding: int) -> None:
     torch.manual_seed(0)
     hidden = torch.randn(N, D, dtype=torch.double, requires_grad=True)
     weight = torch.randn(V + padding, D, dtype=torch.double, requires_grad=True)
@@ -54,7 +64,7 @@ def test_value_and_gradient_equal_the_sorted_formula(kept, chunk, padding):
         torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
 
 
-def test_labels_are_laid_beside_the_students_tokens():
+def test_labels_are_laid_beside_the_students_tokens() -> None:
     rng = np.random.default_rng(0)
     log_probs = np.log(rng.dirichlet(np.ones(5), 3)).astype(np.float32)[:, :4]
     ids = np.stack([rng.choice(70_000, 4, replace=False) for _ in range(3)])
@@ -68,8 +78,13 @@ def test_labels_are_laid_beside_the_students_tokens():
 
 
 def test_a_teacher_with_another_tokenizer_teaches(
-    tmp_path, student, build_model, build_tokenizer, data_file, capsys
-):
+    tmp_path: Path,
+    student: str,
+    build_model: Callable[..., str],
+    build_tokenizer: Callable[..., PreTrainedTokenizerFast],
+    data_file: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     words = [f"word{index}" for index in range(0, 90, 2)]  # every second word is unknown to it
     teacher = build_model(tmp_path / "teacher", width=32, seed=7, tokenizer=build_tokenizer(words))
     common = ["train-kd", "--student", student, "--teacher", teacher, "--data", str(data_file), "--kd-ratio", "1",

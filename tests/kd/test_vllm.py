@@ -1,10 +1,13 @@
 """Labels from what vLLM returns, on objects of its documented shape: the engine itself is not here."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from harness_kd.data.examples import Example
 from harness_kd.plan import TrainPlan
 from harness_kd.soft_labels.capture import label_rows
 from harness_kd.soft_labels.labels import pack
@@ -13,7 +16,8 @@ from torch import nn
 
 from harness.cli import main
 from harness.errors import HarnessError
-from tests.kd.test_soft_labels import examples, manifest_of, source, teacher_logits  # noqa: F401
+from harness.models.source import ModelSource
+from tests.kd.test_soft_labels import manifest_of, teacher_logits
 
 
 @dataclass
@@ -24,12 +28,12 @@ class Logprob:
 
 
 @torch.inference_mode()
-def engine_output(source, example, k):  # noqa: F811
+def engine_output(source: ModelSource, example: Example, k: int) -> list[dict[int, Any] | None]:
     """``prompt_logprobs`` of a request: entry 0 None, then the K likeliest and the token itself."""
     model = source.model()
     ids = torch.from_numpy(example.ids).long()
     log_p = model(ids[None]).logits[0].log_softmax(-1)
-    output = [None]
+    output: list[dict[int, Any] | None] = [None]
     for position, token in enumerate(ids[1:].tolist()):
         row = log_p[position]
         found = {int(i): Logprob(float(row[i]), rank) for rank, i in enumerate(row.topk(k).indices, start=1)}
@@ -38,7 +42,10 @@ def engine_output(source, example, k):  # noqa: F811
     return output
 
 
-def test_labels_are_those_of_transformers_at_temperature_1(source, examples):  # noqa: F811
+def test_labels_are_those_of_transformers_at_temperature_1(
+    source: ModelSource,
+    examples: tuple[Example, ...],
+) -> None:
     manifest = manifest_of(source, temperatures=(1.0,), teacher_dtype="vllm")
     for example in examples[:4]:
         ours = labels_of(engine_output(source, example, 8), example, manifest)
@@ -51,13 +58,18 @@ def test_labels_are_those_of_transformers_at_temperature_1(source, examples):  #
         np.testing.assert_allclose(ours.log_tail, theirs.log_tail, atol=2e-2)
 
 
-def test_an_engine_with_a_lower_limit_is_named(source, examples):  # noqa: F811
+def test_an_engine_with_a_lower_limit_is_named(
+    source: ModelSource,
+    examples: tuple[Example, ...],
+) -> None:
     manifest = manifest_of(source, temperatures=(1.0,))
     with pytest.raises(HarnessError, match=r"gave [34] log-probabilities for a token where 8"):
         labels_of(engine_output(source, examples[0], 3), examples[0], manifest)
 
 
-def test_without_vllm_the_way_in_is_named(tmp_path, teacher, data_file, capsys):
+def test_without_vllm_the_way_in_is_named(
+    tmp_path: Path, teacher: str, data_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["--teacher", teacher, "--data", str(data_file), "--output", str(tmp_path / "x")]
     limits = ["--max-length", "64", "--max-prompt-length", "32"]
     assert main(["soft-labels", "capture", *words, "--engine", "vllm", *limits]) == 2

@@ -22,7 +22,7 @@ SUMMARIES = [
 ]
 QUESTIONS = ["What will the council close?", "Where did the power fail?", "What did the scientists find?"]
 
-DOWNLOADS = "meteor+bertscore+consistency"
+DOWNLOADS = "meteor+bertscore+source_precision+consistency"
 """Metric families of the tasks that need WordNet or an encoder."""
 
 HUB_LAYOUTS: dict[str, Callable[[int], dict[str, Any]]] = {

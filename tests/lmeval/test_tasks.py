@@ -128,9 +128,7 @@ def test_everything_that_a_metric_lacks_is_said_at_once_with_the_way_round(
     assert "is no WordNet folder" in caught.value.problem
     assert "no model.safetensors" in caught.value.problem
     assert "--metadata without=meteor+bertscore" in caught.value.remedy
-    task = load_task(
-        "kd_xsum_factual", data_dir=str(hub_like), without="meteor+bertscore+consistency", **lacking
-    )
+    task = load_task("kd_xsum_factual", data_dir=str(hub_like), without=DOWNLOADS, **lacking)
     assert "rougeL" in task.suite.keys
     assert not {"meteor", "bertscore_f1"} & set(task.suite.keys)
 
@@ -221,12 +219,12 @@ def test_results_hold_intervals_counts_signatures_and_no_path(
     assert len(metadata["data_sha256"]) == 64
     assert (metadata["rows_read"], metadata["rows_dropped"]) == (3, {})
     for key, score in metadata["scores"].items():
-        assert score["n"] == (3 if key == "answer_rate" else 1)
+        assert score["n"] == (3 if key in ("answer_rate", "looping") else 1)
         assert score["value"] == pytest.approx(results["results"]["kd_xsum_factual"][f"{key},none"])
         assert score["signature"]
     assert "stem:porter" in metadata["scores"]["rougeL"]["signature"]
     samples = results["samples"]["kd_xsum_factual"]
-    assert [sorted(set(sample["metrics"]) - {"answer_rate"}) != [] for sample in samples] == [
+    assert [sorted(set(sample["metrics"]) - {"answer_rate", "looping"}) != [] for sample in samples] == [
         False,
         False,
         True,
@@ -266,5 +264,50 @@ def test_a_reference_in_square_brackets_stays_text(
     (tmp_path / "rows.jsonl").write_text('{"source": "x", "reference": "[1, 2] and [3]"}\n')
     task = load_task("kd_custom_factual", data_dir=str(tmp_path / "rows.jsonl"), answer_min_words=0)
     results = run_with_answers(task, lambda doc: "[1, 2] and [3]")
+
+
+def test_responses_at_the_token_limit_and_loops_are_counted_in_the_models_own_tokens(tmp_path: Path) -> None:
+    """Against what the model itself generated: the end-of-sequence token is there, or the limit was reached."""
+    import torch
+
+    from harness.lmeval.request import EvalRequest
+    from harness.lmeval.results_table import summary_table
+    from harness.lmeval.run import evaluate
+    from harness.metrics.loops import loops
+    from harness.models.load import load_language_model
+    from harness.newsworld import models
+
+    student, limit, n = str(models.path("student")), 41, 24
+    folder = evaluate(
+        EvalRequest(
+            model_args={"pretrained": student},
+            tasks=("kd_newsworld_factual",),
+            output_path=tmp_path,
+            device="cpu",
+            gen_kwargs={"max_gen_toks": limit},
+            metadata={"n_documents": n, "metrics": "rouge"},
+        )
+    )
+    (log,) = folder.glob("samples_*.jsonl")
+    lm, expected = load_language_model(student, device="cpu"), {}
+    for row in map(json.loads, log.read_text("utf-8").splitlines()):
+        ids = torch.tensor([lm.encode(row["arguments"]["gen_args_0"]["arg_0"])])
+        made = lm.model.generate(input_ids=ids, max_new_tokens=limit, do_sample=False)[
+            0, ids.shape[1] :
+        ].tolist()
+        expected[row["doc_id"]] = float(lm.tokenizer.eos_token_id not in made)
+        assert row["truncated"] == expected[row["doc_id"]]
+        assert row["looping"] == loops(row["filtered_resps"][0])
+    assert 0 < sum(expected.values()) < n
+    assert f"{sum(expected.values()):.0f} cut at the token limit" in summary_table(folder)
+
+
+def test_a_backend_without_a_tokenizer_says_nothing_of_the_token_limit(
+    hub_like: Path, load_task: Callable[..., Any], run_with_answers: Callable[..., dict[str, Any]]
+) -> None:
+    task = load_task("kd_xsum_factual", data_dir=str(hub_like), metrics="rouge")
+    found = run_with_answers(task, lambda doc: "It closes. " * 60)["configs"]["kd_xsum_factual"]["metadata"]
+    assert "truncated" not in found["scores"]
+    assert found["scores"]["looping"]["value"] == 1
     assert results["results"]["kd_custom_factual"]["rougeL,none"] == 1
     assert results["samples"]["kd_custom_factual"][0]["target"] == "[1, 2] and [3]"

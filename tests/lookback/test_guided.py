@@ -16,7 +16,7 @@ from harness.lookback.classifier import Classifier, shipped_for
 from harness.lookback.encoding import context_tokens
 from harness.lookback.extraction import Passage, lookback_ratios
 from harness.lookback.guided import Guidance, check, ends_with, guided, text_of
-from harness.models.load import load_language_model
+from harness.models.load import LanguageModel, load_language_model
 from harness.newsworld import models
 from harness.newsworld.oracle import judge
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def student():
+def student() -> LanguageModel:
     return load_language_model(str(models.path("student")), device="cpu")
 
 
 @pytest.fixture(scope="module")
-def passages(student) -> list[tuple[list[int], int]]:
+def passages(student: LanguageModel) -> list[tuple[list[int], int]]:
     found = []
     for row in newsworld.rows("test", 12, seed=3):
         prompt = newsworld.prompt(row["article"])
@@ -43,7 +43,9 @@ def no_end(_ids: object) -> bool:
     return False
 
 
-def test_the_chosen_chunk_is_the_one_that_the_classifier_prefers(student, passages) -> None:
+def test_the_chosen_chunk_is_the_one_that_the_classifier_prefers(
+    student: LanguageModel, passages: list[tuple[list[int], int]]
+) -> None:
     """As read by the extraction that was checked against eager attention."""
     _, classifier = shipped_for(student.model.config)
     prompt, context = passages[0]
@@ -63,7 +65,9 @@ def test_the_chosen_chunk_is_the_one_that_the_classifier_prefers(student, passag
     assert score(chosen) > score(other)
 
 
-def test_with_one_candidate_it_is_plain_sampling(student, passages) -> None:
+def test_with_one_candidate_it_is_plain_sampling(
+    student: LanguageModel, passages: list[tuple[list[int], int]]
+) -> None:
     _, classifier = shipped_for(student.model.config)
     same = [
         guided(
@@ -80,7 +84,9 @@ def test_with_one_candidate_it_is_plain_sampling(student, passages) -> None:
     assert len(same[0]) == 20
 
 
-def test_cold_guidance_is_greedy_decoding(student, passages) -> None:
+def test_cold_guidance_is_greedy_decoding(
+    student: LanguageModel, passages: list[tuple[list[int], int]]
+) -> None:
     """At a temperature near 0 all candidates are the greedy continuation, whatever the chunk: the cache is carried on rightly."""
     _, classifier = shipped_for(student.model.config)
     stop = ends_with(student.tokenizer, ["\n"])
@@ -126,7 +132,9 @@ def test_a_prompt_longer_than_a_sliding_window() -> None:
     assert score(run(1, 4, 1.0)) > score(run(-1, 4, 1.0))
 
 
-def test_the_seed_decides_and_stop_strings_end(student, passages) -> None:
+def test_the_seed_decides_and_stop_strings_end(
+    student: LanguageModel, passages: list[tuple[list[int], int]]
+) -> None:
     _, classifier = shipped_for(student.model.config)
     stop = ends_with(student.tokenizer, ["."])
 
@@ -141,7 +149,7 @@ def test_the_seed_decides_and_stop_strings_end(student, passages) -> None:
     assert "." not in run(1)
 
 
-def test_what_cannot_be_guided_is_refused(student) -> None:
+def test_what_cannot_be_guided_is_refused(student: LanguageModel) -> None:
     with pytest.raises(HarnessError, match="layers x"):
         check(student.model, Classifier(weight=np.zeros((3, 3)), bias=0.0), "student")
     with pytest.raises(HarnessError, match=r"(?s)candidates is 0.*choose is 'best'"):

@@ -99,7 +99,7 @@ def test_batches_chunks_and_repeats_change_nothing(minilm: str, monkeypatch: pyt
     pairs = PAIRS * 3
     whole = BertScore(Encoder(minilm, layer=5)).score(samples(pairs))
     monkeypatch.setattr(
-        "harness.metrics.bertscore._CHUNK_BYTES", 40 * 4 * 384
+        "harness.metrics.bertscore.CHUNK_BYTES", 40 * 4 * 384
     )  # some forty tokens: many chunks
     pieces = BertScore(Encoder(minilm, layer=5), batch_tokens=16).score(samples(pairs))
     for one, two in zip(whole, pieces, strict=True):

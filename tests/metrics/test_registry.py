@@ -27,7 +27,9 @@ from harness.metrics.oracle import Oracle
 from harness.metrics.registry import FAMILIES, described, family, score_of
 from harness.metrics.rouge import KEYS, Rouge
 from harness.metrics.slot_error import SlotError
+from harness.metrics.source_precision import SourcePrecision
 from harness.metrics.surface import Surface
+from harness.metrics.unsupported import Unsupported
 from harness.models.load import load_language_model
 from harness.newsworld import models, prompt, rows
 
@@ -79,12 +81,15 @@ def metric_of(name: str, request: pytest.FixtureRequest) -> Metric:
         return lookback
     if name == "bertscore":
         return BertScore(Encoder(request.getfixturevalue("minilm"), layer=5), baseline=(0.4, 0.4, 0.4))
+    if name == "source_precision":
+        return SourcePrecision(Encoder(request.getfixturevalue("minilm"), layer=5))
     by_rule = {
         "oracle": Oracle(),
         "rouge": Rouge(KEYS),
         "chrf": Chrf(),
         "surface": Surface(),
         "slot_error": SlotError(),
+        "unsupported": Unsupported(),
     }
     if name in by_rule:
         return by_rule[name]
@@ -113,10 +118,10 @@ def test_scores_are_what_their_family_says(
         assert headline.low is not None
         assert headline.high is not None
         assert all(map(score.holds, (headline.low, headline.value, headline.high)))
-    assert {key for sample in found for key in sample} == {*metric.scores, "answer_rate"}
+    assert {key for sample in found for key in sample} == {*metric.scores, "answer_rate", "looping"}
 
 
-@pytest.mark.parametrize("name", ["chrf", "lookback", "slot_error"])
+@pytest.mark.parametrize("name", ["chrf", "lookback", "slot_error", "unsupported"])
 def test_a_corpus_score_follows_from_its_statistics_without_its_metric(
     name: str, samples: list[Sample], request: pytest.FixtureRequest
 ) -> None:
@@ -158,19 +163,21 @@ def _surface(_options: Options) -> Surface:
 
 def test_scores_stand_with_the_leading_ones_first_then_by_kind() -> None:
     keys = list(described())
-    assert keys[:8] == [
+    assert keys[:10] == [
         "oracle_faithfulness",
         "slot_faithful",
         "factual_consistency_rate",
         "factual_rate",
+        "source_precision",
+        "supported_responses",
         "rougeL",
         "chrf",
         "meteor",
         "bertscore_f1",
     ]
-    kinds = [described()[key].kind for key in keys[8:]]
+    kinds = [described()[key].kind for key in keys[10:]]
     assert kinds == sorted(kinds, key=["faithfulness", "overlap", "style", "answers"].index)
-    assert keys[-1] == "answer_rate"
+    assert keys[-3:] == ["answer_rate", "truncated", "looping"]
     assert {key: score_of(key) for key in keys} == described()
     assert score_of("bleu") is None
 
@@ -186,6 +193,7 @@ def test_printed_in_percent_but_for_what_has_another_unit() -> None:
         "slot_wrong",
         "slot_missing",
         "slot_repeated",
+        "unsupported_items",
     }
     assert {key for key, scale in scales.items() if scale == 1} == plain
     assert set(scales.values()) == {1, 100}
@@ -242,7 +250,7 @@ def test_adding_a_metric_is_one_file_and_one_line(monkeypatch: pytest.MonkeyPatc
     score = score_of("repetition")
     assert score is not None
     assert (score.kind, score.higher_is_better, score.scale) == ("style", False, 100)
-    assert list(described()).index("repetition") == 8  # after the leading scores of the families before it
+    assert list(described()).index("repetition") == 10  # after the leading scores of the families before it
     assert "repetition_order" in registry.option_names()
     suite = Suite(registry.build(["repetition", "surface"], {"repetition_order": 2}))
     texts = ["the cat sat and the cat sat and the cat ran", "a b c d e f g"]
@@ -270,7 +278,7 @@ def test_the_docs_describe_every_score_as_the_code_does(root: Path) -> None:
 
 
 def _range(score: Score) -> str:
-    if score.unit in ("words", "slots"):
+    if score.unit in ("words", "slots", "items"):
         return score.unit
     return "..".join("" if bound is None else f"{bound:g}" for bound in (score.low, score.high))
 

@@ -122,6 +122,16 @@ def test_answer_rate() -> None:
         assert "not of the form" in str(registry.signature_problem("answer_rate", wrong, [], {}))
 
 
+def test_what_went_wrong_has_one_signature() -> None:
+    """Also where a token limit is known from an endpoint in one run and by counting in another: the two are compared."""
+    for key in ("truncated", "looping"):
+        signature = AnswerRule(min_words=0).signature(key)
+        assert signature.startswith(f"{key}|")
+        assert signature == AnswerRule(min_words=5).signature(key)
+        assert registry.signature_problem(key, signature, [], {}) is None
+        assert "is not" in str(registry.signature_problem(key, f"{signature}x", [], {}))
+
+
 def test_a_judge_must_be_the_one_that_the_options_name(tmp_path: Path) -> None:
     embedded = Consistency("embedded", device="cpu")
     assert of_every_key(embedded, "consistency", {"judge": "embedded"}) == ["", ""]

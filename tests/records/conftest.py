@@ -16,6 +16,7 @@ from harness.metrics.answers import AnswerRule
 from harness.metrics.base import CorpusScore, Sample
 from harness.metrics.registry import build
 from harness.metrics.suite import Suite
+from harness.metrics.unsupported import Supported
 from harness.newsworld import rows
 from harness.records import Document, Record, SampleRecord
 from harness.records.documents import encode_documents
@@ -147,6 +148,8 @@ def _score_texts(
                 response=responses[i],
                 scores={key: float(score) for key, score in found.items()},
                 statistics={key: s.statistics for key, s in found.items() if isinstance(s, CorpusScore)},
+                unsupported_spans=next((s.spans for s in found.values() if isinstance(s, Supported)), ())
+                or None,
             )
             for i, found in enumerate(scores)
         ),

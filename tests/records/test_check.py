@@ -190,6 +190,15 @@ FORGERIES: dict[str, tuple[Callable[[Lines], Any], str]] = {
         "lies outside the response",
     ),
     "a probability above 1": (lambda lines: lines[1].update(lookback_windows=[[0, 3, 1.5]]), "outside 0..1"),
+    "a mark beyond the response": (
+        lambda lines: lines[1].update(unsupported_spans=[[0, 10**6, "name"]]),
+        "unsupported span is empty, or lies outside",
+    ),
+    "no marks": (lambda lines: lines[1].update(unsupported_spans=[]), "unsupported span is empty"),
+    "a mark of no kind": (
+        lambda lines: lines[1].update(unsupported_spans=[[0, 1, "verb"]]),
+        "unsupported_spans are not start, end and kind",
+    ),
     "a field of no meaning": (lambda lines: lines[1].update(prompt=None), "says nothing is left out"),
     "a field more": (lambda lines: lines[0].update(trusted=True), "unknown field 'trusted'"),
     "a field less": (without(0, "counts"), "counts is missing"),

@@ -19,7 +19,7 @@ from harness.records.headlines import headline
 from harness.records.record import scored
 from harness.stats.rounding import rounded, rounded_tree
 
-BY_RULE = ("oracle", "rouge", "chrf", "surface", "meteor_nosyn")
+BY_RULE = ("oracle", "unsupported", "rouge", "chrf", "surface", "meteor_nosyn")
 Made = tuple[Record, dict[int, Document]]
 
 
@@ -49,6 +49,18 @@ def test_every_score_by_rule_is_computed_again(made: Made) -> None:
     assert {"oracle_faithfulness", "rouge1", "chrf++", "meteor_nosyn", "density", "answer_rate"} <= set(
         found.keys
     )
+
+
+def test_a_mark_that_its_text_never_had_is_found(made: Made) -> None:
+    record, documents = made
+    forged = consistent(record, 0, unsupported_spans=((0, 1, "name"),))
+    assert problems(scored(forged), documents) == []
+    (said,) = recompute(forged, documents).problems
+    assert "unsupported_spans of 1 samples are not what their texts give (document 0)" in said
+    invented = [(11, 17, "name"), (21, 27, "date")]
+    for spans, differing in ((tuple(invented), 0), (None, 1), ((invented[0],), 1)):
+        other = consistent(record, 0, response="He went to Xanadu in August.", unsupported_spans=spans)
+        assert len([p for p in recompute(other, documents).problems if "spans of" in p]) == differing
 
 
 @pytest.mark.parametrize(
@@ -165,7 +177,16 @@ def test_every_family_is_computed_again_or_has_a_reason() -> None:
     from harness.records.deep import _why_not
 
     silent = [name for name in FAMILIES if _why_not(name, judge=False) is None]
-    assert silent == ["oracle", "slot_error", "rouge", "chrf", "meteor", "meteor_nosyn", "surface"]
+    assert silent == [
+        "oracle",
+        "slot_error",
+        "unsupported",
+        "rouge",
+        "chrf",
+        "meteor",
+        "meteor_nosyn",
+        "surface",
+    ]
     assert all(registry.family(name).contradiction is None for name in silent if name != "meteor")
 
 
@@ -177,10 +198,10 @@ def judged(score_texts: Callable[..., Any]) -> Made:
 
 def test_the_judge_is_asked_again(judged: Made) -> None:
     record, documents = judged
-    assert recompute(record, documents).keys == ["answer_rate"]
+    assert recompute(record, documents).keys == ["answer_rate", "looping"]
     found = recompute(record, documents, judge=True)
     assert found.problems == []
-    assert found.keys == ["answer_rate", "factual_consistency", "factual_consistency_rate"]
+    assert found.keys == ["answer_rate", "looping", "factual_consistency", "factual_consistency_rate"]
 
 
 def test_another_verdict_than_the_judges_is_found(judged: Made) -> None:

@@ -214,6 +214,6 @@ def test_a_model_that_answers_nothing_is_a_record(
     record = load_record(path)
     assert record.counts["answered"] == 0
     assert record.counts["failed"] == record.counts["short"] == len(record.samples) == 5
-    assert set(record.scores) == {"answer_rate"}
+    assert set(record.scores) == {"answer_rate", "looping"}
     assert record.scores["answer_rate"]["value"] == 0.0
-    assert recompute(record, load_documents(record, path)).keys == ["answer_rate"]
+    assert recompute(record, load_documents(record, path)).keys == ["answer_rate", "looping"]

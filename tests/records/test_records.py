@@ -21,7 +21,8 @@ from harness.records import Record, from_lm_eval, import_results, load_documents
 from harness.records.check import problems
 from harness.records.headlines import headline
 from harness.records.provenance import stated_machine, stated_software
-from harness.records.record import scored
+from harness.records.reading import sample_of
+from harness.records.record import _compact, scored
 from harness.records.samples import read_samples
 
 
@@ -256,6 +257,15 @@ def test_windows_of_the_lens_are_carried_and_nan_is_not_scored() -> None:
     (sample,), _, _ = read_samples([row(lookback_windows=[[0, 9, 0.123456]], a=math.nan)])
     assert sample.lookback_windows == ((0, 9, 0.1235),)
     assert sample.scores == {}
+
+
+def test_unsupported_items_are_carried_through_log_and_file() -> None:
+    spans = [[0, 4, "name"], [8, 9, "number"]]
+    (marked,), _, _ = read_samples([row(unsupported_spans=spans)])
+    assert marked.unsupported_spans == ((0, 4, "name"), (8, 9, "number"))
+    for nothing in ([], None, "x", [[1, 2]]):
+        assert read_samples([row(unsupported_spans=nothing)])[0][0].unsupported_spans is None
+    assert sample_of(json.loads(json.dumps(_compact(marked)))) == marked
 
 
 def test_records_of_two_branches_merge(records: dict[str, Record], tmp_path: Path) -> None:

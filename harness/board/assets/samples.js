@@ -62,27 +62,39 @@ if (document.getElementById("browser")) {
     fill(at("filter"), all.map(([label]) => label));
     at("filter").value = kept && kept < all.length ? kept : 0;
     at("filter").tests = all.map(([, test]) => test);
-    at("colours").hidden = !task.documents.some(({ answers }) => answers.some((answer) => answer?.windows));
+    const some = (field) => task.documents.some(({ answers }) => answers.some((answer) => answer?.[field]));
+    at("colours").hidden = !some("windows");
+    at("unheld").hidden = !some("unsupported");
   };
 
-  // Each character gets the mean probability of the windows that hold it; doubt is 0 from 0.5 up and 1 at 0.
-  const coloured = ({ response, windows }) => {
-    if (!windows) return [response];
-    const text = Array.from(response); // windows count characters, and a string counts halves of some
+  // Each character gets the mean probability of the windows that hold it (doubt is 0 from 0.5 up and 1 at 0), and the kind of
+  // the unsupported item that it stands in. Both count characters of the stripped response; a string counts halves of some.
+  const coloured = ({ response, windows = [], unsupported = [] }) => {
+    if (!windows.length && !unsupported.length) return [response];
+    const text = Array.from(response);
+    const lead = Array.from(response.match(/^\s*/)[0]).length;
     const sum = new Array(text.length).fill(0);
     const count = new Array(text.length).fill(0);
     for (const [start, end, p] of windows)
-      for (let i = start; i < Math.min(end, text.length); i += 1) { sum[i] += p; count[i] += 1; }
+      for (let i = start + lead; i < Math.min(end + lead, text.length); i += 1) { sum[i] += p; count[i] += 1; }
     const doubt = sum.map((total, i) => (count[i] ? Math.round(10 * Math.max(0, 1 - 2 * total / count[i])) / 10 : 0));
+    const kind = new Array(text.length).fill("");
+    for (const [start, end, name] of unsupported) kind.fill(name, start + lead, end + lead);
     const nodes = [];
     for (let start = 0; start < text.length;) {
       let end = start;
-      while (end < text.length && doubt[end] === doubt[start]) end += 1;
-      const piece = text.slice(start, end).join("");
-      nodes.push(doubt[start] ? marked(make("mark", "", piece), doubt[start]) : piece);
+      while (end < text.length && doubt[end] === doubt[start] && kind[end] === kind[start]) end += 1;
+      let node = text.slice(start, end).join("");
+      if (doubt[start]) node = marked(make("mark", "", node), doubt[start]);
+      if (kind[start]) node = unheld(make("mark", "unheld", node), kind[start]);
+      nodes.push(node);
       start = end;
     }
     return nodes;
+  };
+  const unheld = (node, kind) => {
+    node.title = `a ${kind} that the source does not hold`;
+    return node;
   };
   const marked = (node, doubt) => {
     node.style.setProperty("--doubt", 0.2 + 0.8 * doubt);
@@ -106,6 +118,7 @@ if (document.getElementById("browser")) {
       const below = answer.windows.filter(([, , p]) => p < 0.5).length;
       texts.push(`${below} of ${answer.windows.length} windows below 0.5`);
     }
+    if (answer.unsupported) texts.push(`${answer.unsupported.length} not in the source`);
     return texts.map((text) => make("span", "", text));
   };
   const body = (answer) => {

@@ -13,7 +13,14 @@ from harness.metrics.base import Score
 from harness.records.described import describe
 from harness.records.record import Record
 
-_UNITS = {"share": "proportion", "of 100": "points", "words": "words", "slots": "slots", "points": "points"}
+_UNITS = {
+    "share": "proportion",
+    "of 100": "points",
+    "words": "words",
+    "slots": "slots",
+    "items": "items",
+    "points": "points",
+}
 _GENERATION = {"temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "max_gen_toks": "max_tokens"}
 """Decoding option of lm-eval -> field of ``generation_args``; any other goes into ``additional_details``."""
 _RUN_HERE = {"hf": "transformers", "vllm": "vllm", "sglang": "sglang"}

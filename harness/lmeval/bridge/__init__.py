@@ -13,6 +13,8 @@
     Because attention is no part of its interface. As long as metrics read the evaluated model.
 ``context``: prompts that are too long are cut in a task's instances before anything is generated.
     Because lm-eval cuts on the left, where the question stands, and counts nothing. Until it cuts the source and counts.
+``token_limit``: ``lm.tokenizer`` counts the tokens of responses.
+    Because lm-eval says of no response why it ended. Until it does.
 ``sample_log``: responses are ``str`` with scores, and ``process_results`` gives a ``dict`` that shows less than it stores.
     Because lm-eval scores one document at a time and takes every logged field for a metric. Until it has both.
 ``ranks``: the first sample of a rank has NaN for scores that only other ranks have.

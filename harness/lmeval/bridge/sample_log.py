@@ -15,10 +15,12 @@ from typing import Any
 
 from harness.metrics.base import CorpusScore
 from harness.metrics.lookback import WindowShare
+from harness.metrics.unsupported import Supported
 from harness.stats.rounding import rounded
 
 WINDOWS = "lookback_windows"
 STATISTICS = "statistics"
+UNSUPPORTED = "unsupported_spans"
 
 
 class WithFields(dict[str, Any]):
@@ -55,7 +57,7 @@ def unpack_scores(_doc: Mapping[str, Any], results: Sequence[Scored]) -> dict[st
 
 
 def with_fields(scores: Mapping[str, float]) -> dict[str, Any]:
-    """A sample's scores, with what the log holds beside them: the counts behind corpus scores, and windows.
+    """A sample's scores, with what the log holds beside them: the counts behind corpus scores, windows, and unsupported items.
 
     With the counts a headline is computed again from the log alone (`harness.records`); the texts need not be scored again.
     """
@@ -66,7 +68,10 @@ def with_fields(scores: Mapping[str, float]) -> dict[str, Any]:
     }
     windows = [list(w) for score in scores.values() if isinstance(score, WindowShare) for w in score.windows]
     has_windows = any(isinstance(score, WindowShare) for score in scores.values())
-    fields = ({STATISTICS: counts} if counts else {}) | ({WINDOWS: windows} if has_windows else {})
+    spans = [list(span) for score in scores.values() if isinstance(score, Supported) for span in score.spans]
+    fields: dict[str, Any] = {STATISTICS: counts} if counts else {}
+    fields |= {WINDOWS: windows} if has_windows else {}
+    fields |= {UNSUPPORTED: spans} if spans else {}
     return WithFields(scores, fields) if fields else dict(scores)
 
 
@@ -80,6 +85,8 @@ def as_published(scores: Mapping[str, float]) -> dict[str, float]:
 
 def _rounded(score: float) -> float:
     value = rounded(score)
+    if isinstance(score, Supported):
+        return Supported(value, score.spans)
     if not isinstance(score, CorpusScore):
         return value
     counts = [rounded(count) for count in score.statistics]

@@ -21,7 +21,7 @@ def facts(prepared: Prepared) -> str:
     at_once = plan.batch_size * plan.accumulation * world_size()
     lines = [
         f"rows           {len(data.examples)} ({_overlong(prepared)})",
-        f"tokens         {data.tokens} ({data.target_tokens} targets) per epoch",
+        f"tokens         {data.tokens:,} ({data.target_tokens:,} targets) per epoch",
         f"steps          {prepared.steps} ({plan.epochs:g} epochs, {at_once} rows a step)",
     ]
     return "\n".join(lines if prepared.manifest is None else [*lines, _labels(prepared)])

@@ -12,8 +12,6 @@ from harness_kd.processes import world_size
 class Shares:
     """Into how many parts the processes divide each thing that training holds; 1: each process has all of it."""
 
-    how: str
-    """Of the launcher's configuration."""
     weights: int = 1
     gradients: int = 1
     optimizer: int = 1
@@ -25,13 +23,12 @@ class Shares:
         """As ``accelerate launch`` or torchrun has set this process's environment."""
         processes = world_size()
         if os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true"):
-            return cls(how="FSDP", weights=processes, gradients=processes, optimizer=processes)
+            return cls(weights=processes, gradients=processes, optimizer=processes)
         if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() in ("1", "true"):
             stage = int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2"))
             return cls(
-                how=f"ZeRO-{stage}",
                 weights=processes if stage == 3 else 1,
                 gradients=processes if stage >= 2 else 1,
                 optimizer=processes if stage >= 1 else 1,
             )
-        return cls(how="DistributedDataParallel" if processes > 1 else "one process", exchange=processes > 1)
+        return cls(exchange=processes > 1)

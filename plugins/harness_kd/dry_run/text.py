@@ -58,13 +58,16 @@ def _remarks(stages: Sequence[Stage], free_disk: int) -> list[str]:
         f"free here      {size(free_memory())} of memory ({choose_device().type}), {size(free_disk)} of disk",
         f"memory         {each} at its fullest moment, in GB; an estimate (docs/distillation.md has it measured)",
     ]
-    for stage in stages:
-        lines += [f"does not fit   {stage.name}: {stage.otherwise}"] if not fits(stage.memory) else []
-        lines += [f"not counted    {stage.name}: {stage.memory.note}"] if stage.memory.note else []
+    lines += _grouped("does not fit", [(s.otherwise, s.name) for s in stages if not fits(s.memory)])
+    lines += _grouped("not counted", [(s.memory.note, s.name) for s in stages if s.memory.note])
     if sum(stage.disk for stage in stages) > free_disk:
         lines.append("does not fit   the disk")
-    bases: dict[str, list[str]] = {}
-    for stage in stages:
-        bases.setdefault(stage.time.basis, []).append(stage.name)
-    lines += [f"time           {'; '.join(names)}: estimated from {basis}" for basis, names in bases.items()]
-    return lines
+    return lines + _grouped("time", [(f"estimated from {s.time.basis}", s.name) for s in stages])
+
+
+def _grouped(title: str, remarks: Sequence[tuple[str, str]]) -> list[str]:
+    """A line for each remark, with the stages that it is on."""
+    names: dict[str, list[str]] = {}
+    for remark, name in remarks:
+        names.setdefault(remark, []).append(name)
+    return [f"{title:<15}{'; '.join(of)}: {remark}" for remark, of in names.items()]

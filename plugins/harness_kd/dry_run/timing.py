@@ -5,14 +5,12 @@ Where it does not fit, the time of its matrix products alone is a lower bound, a
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import torch
 from torch import nn
@@ -20,15 +18,18 @@ from torch import nn
 from harness.models.device import choose_device, free_memory
 from harness_kd.dry_run.live import weightless
 from harness_kd.dry_run.memory import Memory
+from harness_kd.placement import free_device
 from harness_kd.processes import world_size
+from harness_kd.training.precision import stored_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from harness.models.source import ModelSource
     from harness_kd.data.examples import Example
+    from harness_kd.soft_labels.manifest import Manifest
     from harness_kd.training.train import Prepared
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _PROBE_TOKENS = 2048
 """Tokens of a probe, about."""
 _PROBE_SECONDS = 3.0
@@ -59,6 +60,19 @@ def fits(memory: Memory) -> bool:
     return here * memory.yet <= free_memory()
 
 
+def _alone(probe: Callable[P, T]) -> Callable[P, T]:
+    """A probe whose model is let go when it is over: it would be in the way of the next, and of what is said to be free."""
+
+    @wraps(probe)
+    def probed(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return probe(*args, **kwargs)
+        finally:
+            free_device()
+
+    return probed
+
+
 def training_time(prepared: Prepared, memory: Memory) -> Time:
     """Of a student's training on its rows by all processes, the teacher's labels being there."""
     plan, tokens = prepared.plan, prepared.data.tokens * prepared.plan.epochs
@@ -79,16 +93,21 @@ def capture_time(prepared: Prepared, examples: Sequence[Example], memory: Memory
     tokens = sum(len(example.ids) for example in examples)
     if not fits(memory):
         return _least(_flops(teacher, tokens, sum(e.targets for e in examples)), manifest.teacher_dtype)
-    from harness_kd.soft_labels.capture import label_batch
-
     batch = _some(examples)
-    with _loaded(teacher.placed(dtype=manifest.teacher_dtype)) as model:
-        seconds, _ = _timed(lambda: label_batch(model, batch, manifest, choose_device()))
-    probed = sum(len(example.ids) for example in batch)
+    seconds, probed = _timed_labels(teacher, manifest, batch), sum(len(example.ids) for example in batch)
     return Time(
         seconds=seconds / probed * tokens / world_size(),
         basis=f"{len(batch)} rows of {probed:,} tokens in {seconds:.2g} s",
     )
+
+
+@_alone
+def _timed_labels(teacher: ModelSource, manifest: Manifest, batch: Sequence[Example]) -> float:
+    """Seconds to label some examples."""
+    from harness_kd.soft_labels.capture import label_batch
+
+    model = teacher.placed(dtype=manifest.teacher_dtype)
+    return _timed(lambda: label_batch(model, batch, manifest, choose_device()))
 
 
 def evaluation_time(
@@ -106,22 +125,23 @@ def evaluation_time(
     """
     if not fits(memory):
         total = documents * (prompt_tokens + new_tokens)
-        return _least(_flops(source, total, documents * max(1, new_tokens)), "float32")
+        return _least(_flops(source, total, documents * max(1, new_tokens)), stored_dtype(source.folder))
     reading, writing, basis = _timed_answers(source, min(rows, documents), prompt_tokens)
     batches = -(-documents // rows)
     return Time(seconds=documents * reading + batches * new_tokens * writing, basis=basis)
 
 
 @lru_cache(maxsize=64)
+@_alone
 def _timed_answers(source: ModelSource, rows: int, prompt_tokens: int) -> tuple[float, float, str]:
     """Seconds to read a prompt, and to write a token of a batch; and what was timed."""
     few = max(1, min(rows, _PROBE_TOKENS // max(1, prompt_tokens)))
     prompts = torch.full((few, prompt_tokens), 1, device=choose_device())
     begun = torch.full((rows, min(prompt_tokens, 32)), 1, device=choose_device())
-    with _loaded(source.placed(dtype="auto")) as model:
-        reading, _ = _timed(lambda: _answer(model, prompts, 1))
-        one, _ = _timed(lambda: _answer(model, begun, 1))
-        more, _ = _timed(lambda: _answer(model, begun, 1 + _NEW))
+    model = source.placed(dtype="auto")
+    reading = _timed(lambda: _answer(model, prompts, 1))
+    one = _timed(lambda: _answer(model, begun, 1))
+    more = _timed(lambda: _answer(model, begun, 1 + _NEW))
     writing = max(0.0, more - one) / _NEW
     basis = f"{few} prompts of {prompt_tokens:,} tokens in {reading:.2g} s, {_NEW} tokens for each of {rows} in {more - one:.2g} s"
     return reading / few, writing, basis
@@ -166,6 +186,7 @@ def _timed_training(prepared: Prepared) -> tuple[float, float, str]:
     return _known[key]
 
 
+@_alone
 def _time_training(prepared: Prepared) -> tuple[float, float, str]:
     from harness_kd.dry_run.training import optimizer_of
     from harness_kd.loss.fused import LossSettings
@@ -175,40 +196,25 @@ def _time_training(prepared: Prepared) -> tuple[float, float, str]:
 
     plan, place = prepared.plan, choose_device()
     batch = _some(prepared.data.examples, plan.batch_size)
-    with _loaded(build_student(prepared, LossSettings()).to(place)) as model:
-        model.train()
-        inputs = {
-            name: tensor.to(place) for name, tensor in Collator(start=decoder_start(model))(batch).items()
-        }
+    model = build_student(prepared, LossSettings()).to(place).train()
+    inputs = {name: tensor.to(place) for name, tensor in Collator(start=decoder_start(model))(batch).items()}
 
-        def step() -> None:
-            with torch.autocast(place.type, torch.bfloat16, enabled=plan.bf16):
-                loss = model(**inputs).loss
-            loss.backward()
-            float(loss.detach())  # waits for the device
+    def step() -> None:
+        with torch.autocast(place.type, torch.bfloat16, enabled=plan.bf16):
+            loss = model(**inputs).loss
+        loss.backward()
+        float(loss.detach())  # waits for the device
 
-        seconds, _ = _timed(step)
-        optimizer = optimizer_of([weight for weight in model.parameters() if weight.requires_grad], plan)
-        update, _ = _timed(optimizer.step)
+    seconds = _timed(step)
+    optimizer = optimizer_of([weight for weight in model.parameters() if weight.requires_grad], plan)
+    update = _timed(optimizer.step)
     probed = sum(len(example.ids) for example in batch)
     basis = f"{len(batch)} rows of {probed:,} tokens in {seconds:.2g} s, an update in {update:.2g} s"
     return seconds / probed, update, basis
 
 
-@contextmanager
-def _loaded(model: Any) -> Iterator[Any]:
-    """A model for the length of a block."""
-    try:
-        yield model
-    finally:
-        del model
-        gc.collect()
-        if torch.accelerator.is_available():
-            torch.accelerator.memory.empty_cache()
-
-
-def _timed(work: Callable[[], object]) -> tuple[float, int]:
-    """Seconds of the fastest of a few calls, which other work on the machine has disturbed least, and how many there were."""
+def _timed(work: Callable[[], object]) -> float:
+    """Seconds of the fastest of a few calls, which other work on the machine has disturbed least."""
     taken: list[float] = []
     while len(taken) < 2 or (len(taken) < _CALLS and sum(taken) < _PROBE_SECONDS):
         start = time.perf_counter()
@@ -218,7 +224,7 @@ def _timed(work: Callable[[], object]) -> tuple[float, int]:
         taken.append(time.perf_counter() - start)
         if taken[0] > _LONG:
             break
-    return min(taken), len(taken)
+    return min(taken)
 
 
 def _flops(source: ModelSource, tokens: float, targets: float) -> float:
@@ -238,8 +244,7 @@ def _least(flops: float, dtype: str) -> Time:
     rate = _product_rate(dtype)
     return Time(
         seconds=flops / rate / world_size(),
-        basis=f"{flops:.2g} operations of its matrix products, at the {rate / 1e9:,.0f} billion per second of a {dtype} product of "
-        f"{_PRODUCT:,} x {_PRODUCT:,}",
+        basis=f"{flops:.2g} FLOPs of its matrix products, at the {rate / 1e9:,.0f} GFLOP/s of one in {dtype} here",
         least=True,
     )
 
@@ -248,5 +253,5 @@ def _least(flops: float, dtype: str) -> Time:
 def _product_rate(dtype: str) -> float:
     """Operations per second of a product of square matrices here."""
     left = torch.rand(_PRODUCT, _PRODUCT, device=choose_device()).to(getattr(torch, dtype))
-    seconds, _ = _timed(lambda: left @ left)
+    seconds = _timed(lambda: left @ left)
     return float(2 * _PRODUCT**3) / seconds

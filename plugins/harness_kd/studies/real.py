@@ -22,7 +22,6 @@ from harness.errors import HarnessError
 from harness.files import sha256_file
 from harness_kd.plan import TrainPlan
 from harness_kd.studies.claim import claim
-from harness_kd.studies.evaluation import Evaluation, Subject, evaluate_model, request_of
 
 if TYPE_CHECKING:
     from harness.lmeval.request import EvalRequest
@@ -159,6 +158,7 @@ def run(settings: Real, say: Callable[[str], None] = print) -> Path:
     Raises:
         HarnessError: If model or data cannot be had, or the folder holds a study with other settings.
     """
+    from harness_kd.studies.evaluation import evaluate_model
     from harness_kd.studies.thinning import thinned
     from harness_kd.training.train import train
 
@@ -193,7 +193,9 @@ def run(settings: Real, say: Callable[[str], None] = print) -> Path:
 
 def _request(settings: Real, folder: Path) -> EvalRequest:
     """The call of lm-eval for one model; all are asked in the words of the training rows."""
-    metadata = {"metrics": METRICS, "n_documents": settings.documents}
+    from harness_kd.studies.evaluation import Evaluation, Subject, request_of
+
+    metadata: dict[str, object] = {"metrics": METRICS, "n_documents": settings.documents}
     if settings.e2e is not None:
         metadata["data_dir"] = str(settings.e2e / TEST_FILE)
     evaluation = Evaluation(tasks=(TASK,), batch_size=32, metadata=metadata)

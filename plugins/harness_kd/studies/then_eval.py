@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.models.chat import has_chat_template
 from harness.models.source import ModelSource
 from harness_kd.models import vocabulary_hash
 from harness_kd.plan import TrainPlan
@@ -21,6 +22,10 @@ from harness_kd.studies.evaluation import Evaluation, Subject, evaluate_model, r
 
 SELF = "self"
 """As a teacher: the student's own finetuned twin (self-distillation)."""
+NO_TEMPLATE = (
+    "the student has a chat template, which neither training nor evaluation uses, since the rows are no chats: all models are asked as "
+    "they are trained. Rows with messages are trained and asked in it"
+)
 UNTUNED, TEACHER = "student, untuned", "teacher"
 
 
@@ -133,6 +138,8 @@ def then_eval(
     *_, last = runs(plan, ratios, compared=True).values()  # the others need nothing that it does not
     prepare(as_if_taught(last, plan))
     student = ModelSource.find(plan.student, role="student")
+    if not evaluation.chat and has_chat_template(student.folder):
+        say(NO_TEMPLATE)
     subjects = {UNTUNED: Subject(role="student", arguments={"pretrained": str(student.folder)})}
     subjects |= teacher_subject(plan, student, evaluation, say)
     results = {label: _results(label, one, plan, evaluation, say) for label, one in subjects.items()}
