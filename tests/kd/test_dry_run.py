@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from harness_kd.dry_run import timing
+from harness_kd.dry_run import text, timing
 from harness_kd.dry_run.inference import capture_memory, evaluation_memory
 from harness_kd.dry_run.live import ACTIVATIONS, COPIES, GRADIENTS, LOGITS, OPTIMIZER, WEIGHTS, weightless
 from harness_kd.dry_run.memory import CACHE, EXCHANGE, LABELS, PROCESS, TEACHER, Memory
@@ -349,6 +349,12 @@ def test_a_probes_model_is_let_go(wide_plan: TrainPlan, monkeypatch: pytest.Monk
     timing._timed_training(prepare(replace(wide_plan, seed=12)))
     assert len(made) == 1
     assert made[0]() is None
+
+
+def test_sizes_are_in_the_largest_unit_that_they_reach() -> None:
+    sizes = (0, 999, 999.6, 1_234, 999_600, 5.5e7, 1.2346e9, 2.9e10)
+    said = ["0 B", "999 B", "1 kB", "1.23 kB", "1 MB", "55 MB", "1.235 GB", "29 GB"]
+    assert [text.size(one) for one in sizes] == said
 
 
 def test_processes_of_one_machine_need_room_for_all(
