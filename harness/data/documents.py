@@ -1,14 +1,15 @@
 """Documents of a task: rows of any layout become one form, and every row that does not is reported.
 
 A document has ``id``, ``references``, ``reference`` (the first of them) and the text fields that the task's YAML maps,
-usually ``source``; `harness.data.columns` says how a field is mapped.
+usually ``source``; `harness.data.columns` says how a field is mapped. Where documents have a source, they may all lack references.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ from harness.data.sources import read_hub, read_local
 from harness.errors import HarnessError
 from harness.files import canonical_json, sha256_bytes
 
+log = logging.getLogger(__name__)
+
 NEWS_WORLD = "newsworld"
 LOCAL = "local"
 PROMPT = "prompt"
 """The field of a document that brings its own prompt."""
 _SHOWN = 5
+_REFERENCES = frozenset({"references", "reference"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,8 @@ class DataSpec:
     """A local file or folder to read in its place."""
     fields: Mapping[str, Sequence[Candidate]] = field(default_factory=dict)
     """Document field -> columns that may hold it."""
+    references_named: bool = False
+    """Whether the user named the column of the references, so that they may not be missing."""
     separator: str | None = None
     """Splits a reference cell that is one string into several references."""
     sentence_marks: tuple[str, str] | None = None
@@ -130,18 +136,23 @@ def _read(spec: DataSpec) -> tuple[Sequence[Row], str, str | None]:
     return rows, f"hub:{where}:{spec.split}", None
 
 
-def _map_rows(rows: Iterable[Row], spec: DataSpec, source: str) -> tuple[list[dict[str, Any]], Counter[str]]:
+def _map_rows(rows: Sequence[Row], spec: DataSpec, source: str) -> tuple[list[dict[str, Any]], Counter[str]]:
     documents: list[dict[str, Any]] = []
     dropped: Counter[str] = Counter()
     problems: list[str] = []
+    referenced = _has_references(rows, spec)
+    if not referenced:
+        log.warning("%s: no row has a reference, so there are no scores of overlap with one", source)
+        spec = replace(spec, fields={**spec.fields, "references": ()})
+    optional = frozenset[str]() if referenced else _REFERENCES
     for number, row in enumerate(rows, start=1):
-        if missing := _missing(row, spec):
+        if missing := _missing(row, spec, optional):
             problems.append(
                 f"{source}, row {number}: no field for {', '.join(missing)}; it has: {', '.join(row)}"
             )
             continue
         document = _document(row, number, spec)
-        empty = [name for name, value in document.items() if not value]
+        empty = [name for name, value in document.items() if not value and name not in optional]
         if empty:
             dropped[f"empty {empty[0]}"] += 1
         else:
@@ -153,9 +164,18 @@ def _map_rows(rows: Iterable[Row], spec: DataSpec, source: str) -> tuple[list[di
     return (_merged(documents) if spec.merge else documents), dropped
 
 
-def _missing(row: Row, spec: DataSpec) -> list[str]:
+def _has_references(rows: Sequence[Row], spec: DataSpec) -> bool:
+    """Whether the data have references; without a source, or where their column was named, they must."""
+    if "source" not in spec.fields or spec.references_named:
+        return True
+    found = (find(row, spec.fields["references"]) for row in rows)
+    return any(any(as_references(cell, spec.separator)) for cell in found if cell is not None)
+
+
+def _missing(row: Row, spec: DataSpec, optional: frozenset[str] = frozenset()) -> list[str]:
     """The fields that the row lacks, with the columns that may hold them."""
-    lacking = [name for name in spec.fields if name != "id" and find(row, spec.fields[name]) is None]
+    wanted = [name for name in spec.fields if name != "id" and name not in optional]
+    lacking = [name for name in wanted if find(row, spec.fields[name]) is None]
     return [f"{name} ({spell(spec.fields[name])})" for name in lacking]
 
 
@@ -171,7 +191,8 @@ def _document(row: Row, number: int, spec: DataSpec) -> dict[str, Any]:
             document[name] = strip_marks(as_text(find(row, candidates)), spec.sentence_marks)
     if document.get(PROMPT) and document.get("source") == "":  # a row without a text apart from its prompt
         document["source"] = document[PROMPT].strip()
-    references = as_references(find(row, spec.fields["references"]), spec.separator)
+    cell = find(row, spec.fields["references"])
+    references = [] if cell is None else as_references(cell, spec.separator)
     document["references"] = [
         text for reference in references if (text := strip_marks(reference, spec.sentence_marks))
     ]

@@ -45,6 +45,8 @@ def examples(
     rows = [document for document in found.rows if _texts(document) not in asked]
     if len(rows) < wanted:
         raise _none(f"{task}: {wanted} few-shot examples are asked for, {found.source} holds {len(rows)}")
+    if not any(document["references"] for document in rows):
+        raise _none(f"{task}: {found.source} holds no references to show as answers")
     if any(stop and not stop.strip("\n") for stop in until):
         rows = [{**document, "reference": _one_line(document["reference"])} for document in rows]
     return replace(found, rows=rows)

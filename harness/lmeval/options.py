@@ -106,6 +106,7 @@ def _data_spec(config: Mapping[str, Any], metadata: Mapping[str, Any], columns: 
         fewshot_data=_data_dir(metadata.get("fewshot_data"), str(config.get("task"))),
         data_dir=_data_dir(metadata.get("data_dir"), str(config.get("task"))),
         fields=columns,
+        references_named="reference_field" in metadata,
         separator=metadata.get("separator"),
         sentence_marks=(marks[0], marks[1]) if marks else None,
         merge=bool(metadata.get("merge", False)),

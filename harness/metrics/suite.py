@@ -106,10 +106,11 @@ class Suite:
         scores = [self.rule.scores(sample) for sample in samples]
         answered = [i for i, sample in enumerate(samples) if self.rule.kind(sample.response) == "answered"]
         if answered:
-            subset = [samples[i] for i in answered]
             for metric in self.metrics:
-                for i, found in zip(answered, metric.score(subset), strict=True):
-                    scores[i].update(found)
+                scored = _with_what_it_reads(metric, answered, samples)
+                found = metric.score([samples[i] for i in scored]) if scored else []
+                for i, own in zip(scored, found, strict=True):
+                    scores[i].update(own)
         return scores
 
     def counts(self, responses: Sequence[str]) -> dict[str, int]:
@@ -168,6 +169,16 @@ class Suite:
         if not isinstance(scores[0], CorpusScore):
             return None
         return partial(self._metric_of[key].corpus_scores, key)
+
+
+def _with_what_it_reads(metric: Metric, answered: Sequence[int], samples: Sequence[Sample]) -> Sequence[int]:
+    """Which samples a metric can score: those of overlap need references; where there are none at all, it says so."""
+    if any(score.kind != "overlap" for score in metric.scores.values()):
+        return answered
+    found = [i for i in answered if samples[i].references]
+    if not found:
+        metric.absent = dict.fromkeys(metric.scores, "The data have no references.")
+    return found
 
 
 def _columns(scores: Sequence[float]) -> tuple[FloatArray, FloatArray | None]:

@@ -43,7 +43,8 @@ def read_samples(rows: Sequence[Row]) -> tuple[tuple[SampleRecord, ...], list[Do
 def _document(row: Row) -> Document:
     fields = row["doc"] if isinstance(row["doc"], dict) else {}
     references = fields.get("references")
-    if not isinstance(references, list) or not references:
+    # documents of ours may have none; lm-eval's target is then an empty text
+    if not isinstance(references, list) or not (references or "reference" in fields):
         references = [row["target"]]
     source = fields.get("source", "")
     return Document(

@@ -3,13 +3,15 @@
 import json
 import struct
 import weakref
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import torch
-from harness_kd.dry_run import timing
+from harness_kd.dry_run import text, timing
 from harness_kd.dry_run.inference import capture_memory, evaluation_memory
 from harness_kd.dry_run.live import ACTIVATIONS, COPIES, GRADIENTS, LOGITS, OPTIMIZER, WEIGHTS, weightless
 from harness_kd.dry_run.memory import CACHE, EXCHANGE, LABELS, PROCESS, TEACHER, Memory
@@ -22,10 +24,11 @@ from harness_kd.dry_run.training import (
     training_memory,
 )
 from harness_kd.plan import TrainPlan
+from harness_kd.soft_labels.cache import SoftLabelCache
 from harness_kd.soft_labels.capture import label_batch
-from harness_kd.training import fit
+from harness_kd.training import fit, lora
 from harness_kd.training.fit import build_student, loss_settings
-from harness_kd.training.train import capture_labels, prepare, train
+from harness_kd.training.train import Prepared, capture_labels, prepare, train
 from harness_kd.training.trainer import Collator, DistillationTrainer
 from safetensors.torch import load_file
 from torch.profiler import ProfilerActivity, profile
@@ -33,13 +36,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, MT5Config, MT5ForConditi
 
 from harness.cli import main
 from harness.models.source import ModelSource
-from tests.kd.conftest import make_tokenizer
+from tests.kd.conftest import known, make_tokenizer
 from tests.kd.test_families import CONFIGS, build
 
-FULL, LORA = {}, {"lora_rank": 4}
+FULL: dict[str, Any] = {}
+LORA: dict[str, Any] = {"lora_rank": 4}
 
 
-def peak_bytes(work):
+def peak_bytes(work: Callable[[], Any]) -> int:
     """Most bytes that torch's allocator held at once for some work, by its own profiler."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         work()
@@ -52,7 +56,7 @@ def peak_bytes(work):
 
 
 @pytest.fixture(scope="module")
-def wide(tmp_path_factory):
+def wide(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A Llama whose activations outweigh its weights."""
     folder, tokenizer = tmp_path_factory.mktemp("wide"), make_tokenizer()
     torch.manual_seed(0)
@@ -71,7 +75,7 @@ def wide(tmp_path_factory):
 
 
 @pytest.fixture
-def wide_plan(wide, data_file, tmp_path):
+def wide_plan(wide: str, data_file: str, tmp_path: Path) -> TrainPlan:
     return TrainPlan(
         student=wide,
         data=data_file,
@@ -83,7 +87,7 @@ def wide_plan(wide, data_file, tmp_path):
     )
 
 
-def one_step(prepared, labels=None):
+def one_step(prepared: Prepared, labels: SoftLabelCache | None = None) -> tuple[dict[str, int], int, int]:
     """A real step on the largest batch and the optimizer's update: bytes of each kind, then the profiler's peaks."""
     plan = prepared.plan
     model = build_student(prepared, loss_settings(prepared)).train()
@@ -93,7 +97,7 @@ def one_step(prepared, labels=None):
         start = model.config.decoder_start_token_id
     inputs = Collator(labels, plan.temperature, start)(largest_batch(prepared))
 
-    def step():
+    def step() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=plan.bf16):
             loss = model(**inputs).loss
         loss.backward()
@@ -104,13 +108,13 @@ def one_step(prepared, labels=None):
     states = [one for state in optimizer.state.values() for one in state.values() if torch.is_tensor(one)]
     held = {
         WEIGHTS: bytes_of([*model.parameters(), *model.buffers()]),
-        GRADIENTS: bytes_of([weight.grad for weight in trained]),
+        GRADIENTS: bytes_of([known(weight.grad) for weight in trained]),
         OPTIMIZER: bytes_of(states),
     }
     return held, peak, update
 
 
-def bytes_of(tensors):
+def bytes_of(tensors: Iterable[torch.Tensor]) -> int:
     distinct = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
     return sum(distinct.values())
 
@@ -126,8 +130,8 @@ def bytes_of(tensors):
 )
 @pytest.mark.parametrize("family", CONFIGS)
 def test_weights_gradients_and_optimizer_are_counted_to_the_byte(
-    family, options, optimizer, data_file, tmp_path
-):
+    family: Any, options: Any, optimizer: Any, data_file: str, tmp_path: Path
+) -> None:
     plan = TrainPlan(
         student=build(tmp_path / "student", family, 1),
         data=data_file,
@@ -149,7 +153,9 @@ def test_weights_gradients_and_optimizer_are_counted_to_the_byte(
 @pytest.mark.parametrize("bf16", [False, True], ids=["float32", "bf16"])
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "checkpointed"])
 @pytest.mark.parametrize("options", [FULL, LORA], ids=["full", "lora"])
-def test_a_step_takes_what_is_counted(wide_plan, options, checkpointing, bf16):
+def test_a_step_takes_what_is_counted(
+    wide_plan: TrainPlan, options: dict[str, Any], checkpointing: bool, bf16: bool
+) -> None:
     prepared = prepare(replace(wide_plan, gradient_checkpointing=checkpointing, bf16=bf16, **options))
     counted = count_training(prepared)
     held, peak, update = one_step(prepared)
@@ -159,7 +165,7 @@ def test_a_step_takes_what_is_counted(wide_plan, options, checkpointing, bf16):
     assert (counted.step[COPIES] > 0) == bf16
 
 
-def test_checkpointing_and_batches_weigh_as_they_should(wide_plan):
+def test_checkpointing_and_batches_weigh_as_they_should(wide_plan: TrainPlan) -> None:
     whole = count_training(prepare(wide_plan)).step[ACTIVATIONS]
     half = count_training(prepare(replace(wide_plan, batch_size=8))).step[ACTIVATIONS]
     spared = count_training(prepare(replace(wide_plan, gradient_checkpointing=True))).step
@@ -171,7 +177,7 @@ def test_checkpointing_and_batches_weigh_as_they_should(wide_plan):
     )  # those of the first micro-batch are there while the second is computed
 
 
-def test_logits_are_a_chunk_of_targets_by_vocabulary(wide_plan):
+def test_logits_are_a_chunk_of_targets_by_vocabulary(wide_plan: TrainPlan) -> None:
     prepared = prepare(replace(wide_plan, gradient_checkpointing=True, lora_rank=4, lora_targets="q_proj"))
     targets = sum(example.targets for example in largest_batch(prepared))
     step = count_training(prepared).step
@@ -180,11 +186,13 @@ def test_logits_are_a_chunk_of_targets_by_vocabulary(wide_plan):
     assert step[WEIGHTS] == count_training(prepared).weights
 
 
-def test_the_largest_batch_is_the_one_that_training_sees(wide_plan, monkeypatch):
+def test_the_largest_batch_is_the_one_that_training_sees(
+    wide_plan: TrainPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan = replace(wide_plan, batch_size=5)
     seen, step = [], DistillationTrainer.training_step
 
-    def recorded(self, model, inputs, *more):
+    def recorded(self: DistillationTrainer, model: Any, inputs: Any, *more: Any) -> Any:
         seen.append(inputs["input_ids"].numel())
         return step(self, model, inputs, *more)
 
@@ -195,11 +203,15 @@ def test_the_largest_batch_is_the_one_that_training_sees(wide_plan, monkeypatch)
     assert len(batch) * max(len(example.ids) for example in batch) == max(seen) > min(seen)
 
 
-def test_distillation_adds_its_labels_and_a_teacher_that_is_asked_itself_and_its_work(plan, monkeypatch):
+def test_distillation_adds_its_labels_and_a_teacher_that_is_asked_itself_and_its_work(
+    plan: TrainPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cached = training_memory(prepare(plan)).parts
     online = training_memory(prepare(replace(plan, online_teacher=True))).parts
     alone = training_memory(prepare(replace(plan, teacher=None, kd_ratio=0.0))).parts
-    teacher = sum(tensor.nbytes for tensor in load_file(Path(plan.teacher) / "model.safetensors").values())
+    teacher = sum(
+        tensor.nbytes for tensor in load_file(Path(known(plan.teacher)) / "model.safetensors").values()
+    )
     assert cached[LABELS] > 0
     assert LABELS not in online
     assert LABELS not in alone
@@ -215,22 +227,22 @@ def test_distillation_adds_its_labels_and_a_teacher_that_is_asked_itself_and_its
     assert shared[EXCHANGE] == 2 * counted.largest_layer > 0
 
 
-def test_a_teacher_takes_what_is_counted_to_label(wide_plan, wide):
+def test_a_teacher_takes_what_is_counted_to_label(wide_plan: TrainPlan, wide: str) -> None:
     plan = replace(wide_plan, teacher=wide, kd_ratio=1.0, top_k=8)
     prepared = prepare(plan)
     planned = capture_memory(prepared, prepared.data.examples).parts
     model, examples = (
-        prepared.teacher.model().eval(),
+        known(prepared.teacher).model().eval(),
         sorted(prepared.data.examples, key=lambda e: len(e.ids)),
     )
     place = torch.device("cpu")
-    peak = peak_bytes(lambda: label_batch(model, examples, prepared.manifest, place))
+    peak = peak_bytes(lambda: label_batch(model, examples, known(prepared.manifest), place))
     ours = sum(size for kind, size in planned.items() if kind not in (PROCESS, WEIGHTS))
     assert 0.85 * peak <= ours <= 1.1 * peak
     assert 0 <= planned[WEIGHTS] - bytes_of(model.parameters()) < 1000
 
 
-def test_the_cache_of_responses_is_two_vectors_a_layer_and_token(wide):
+def test_the_cache_of_responses_is_two_vectors_a_layer_and_token(wide: str) -> None:
     source = ModelSource.find(wide)
     found = evaluation_memory(source, rows=3, prompt_tokens=20, new_tokens=7).parts
     layers, heads, width, float32 = 4, 2, 16, 4
@@ -239,7 +251,7 @@ def test_the_cache_of_responses_is_two_vectors_a_layer_and_token(wide):
     assert prompts < found[ACTIVATIONS] < 10 * prompts
 
 
-def test_an_encoder_decoders_cache_grows_by_its_responses(tmp_path):
+def test_an_encoder_decoders_cache_grows_by_its_responses(tmp_path: Path) -> None:
     config = MT5Config(vocab_size=94, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
     MT5ForConditionalGeneration(config).save_pretrained(tmp_path)
     make_tokenizer().save_pretrained(tmp_path)
@@ -249,7 +261,9 @@ def test_an_encoder_decoders_cache_grows_by_its_responses(tmp_path):
     )  # keys and values of each layer, and the logits of its position
 
 
-def test_an_adapter_is_merged_into_the_stored_student_alone(wide_plan, monkeypatch):
+def test_an_adapter_is_merged_into_the_stored_student_alone(
+    wide_plan: TrainPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan = replace(wide_plan, lora_rank=4, lora_targets="q_proj,v_proj", epochs=1)
     prepared = prepare(plan)
     stored = (Path(plan.student) / "model.safetensors").stat().st_size
@@ -258,15 +272,16 @@ def test_an_adapter_is_merged_into_the_stored_student_alone(wide_plan, monkeypat
     halved = replace(prepared, plan=replace(plan, save_dtype="bfloat16"))
     assert _merging(halved, adapted) == {WEIGHTS: stored, COPIES: 2 * prepared.student.parameters}
 
-    trained, left = [], []
-    make, merge = fit.build_student, fit.merged
+    trained: list[weakref.ref[Any]] = []
+    left: list[Any] = []
+    make, merge = fit.build_student, lora.merged
 
-    def made(*arguments):
+    def made(*arguments: Any) -> Any:
         model = make(*arguments)
         trained.append(weakref.ref(model))
         return model
 
-    def merging(*arguments, **options):
+    def merging(*arguments: Any, **options: Any) -> Any:
         left.extend(one for one in trained if one() is not None)
         return merge(*arguments, **options)
 
@@ -277,7 +292,7 @@ def test_an_adapter_is_merged_into_the_stored_student_alone(wide_plan, monkeypat
     assert left == []
 
 
-def test_a_capture_and_a_run_write_what_is_planned(plan):
+def test_a_capture_and_a_run_write_what_is_planned(plan: TrainPlan) -> None:
     prepared = prepare(plan)
     stage = training_stage(prepared, "train")
     capture_labels(prepared)
@@ -291,7 +306,7 @@ def test_a_capture_and_a_run_write_what_is_planned(plan):
     assert 0.8 * whole < 4 * kept.student.parameters <= whole
 
 
-def test_time_follows_tokens_and_updates(wide_plan):
+def test_time_follows_tokens_and_updates(wide_plan: TrainPlan) -> None:
     once, twice = (training_stage(prepare(replace(wide_plan, epochs=n)), "x") for n in (1, 2))
     assert 0 < once.time.seconds < 60
     assert 1e7 < timing._product_rate("float32") < 1e15
@@ -303,7 +318,9 @@ def test_time_follows_tokens_and_updates(wide_plan):
     assert twice.time.seconds > 0
 
 
-def test_where_it_does_not_fit_time_is_that_of_the_products(wide_plan, monkeypatch):
+def test_where_it_does_not_fit_time_is_that_of_the_products(
+    wide_plan: TrainPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(timing, "free_memory", lambda: 1000)
     monkeypatch.setattr(timing, "_product_rate", lambda dtype: 1e9)
     monkeypatch.setattr(ModelSource, "model", lambda *_, **__: pytest.fail("a model is loaded"))
@@ -320,10 +337,10 @@ def test_where_it_does_not_fit_time_is_that_of_the_products(wide_plan, monkeypat
     )
 
 
-def test_a_probes_model_is_let_go(wide_plan, monkeypatch):
+def test_a_probes_model_is_let_go(wide_plan: TrainPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     made, make = [], fit.build_student
 
-    def kept_in_view(*arguments):
+    def kept_in_view(*arguments: Any) -> Any:
         model = make(*arguments)
         made.append(weakref.ref(model))
         return model
@@ -334,7 +351,15 @@ def test_a_probes_model_is_let_go(wide_plan, monkeypatch):
     assert made[0]() is None
 
 
-def test_processes_of_one_machine_need_room_for_all(wide_plan, monkeypatch):
+def test_sizes_are_in_the_largest_unit_that_they_reach() -> None:
+    sizes = (0, 999, 999.6, 1_234, 999_600, 5.5e7, 1.2346e9, 2.9e10)
+    said = ["0 B", "999 B", "1 kB", "1.23 kB", "1 MB", "55 MB", "1.235 GB", "29 GB"]
+    assert [text.size(one) for one in sizes] == said
+
+
+def test_processes_of_one_machine_need_room_for_all(
+    wide_plan: TrainPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
     memory = training_memory(prepare(wide_plan))
     assert memory.yet == memory.total - memory.parts[PROCESS] > 0
     monkeypatch.setattr(timing, "free_memory", lambda: 2 * memory.yet)
@@ -376,8 +401,12 @@ def sparse_model(folder: Path) -> int:
 
 @pytest.mark.parametrize("options", [["--lora-rank", "8"], ["--gradient-checkpointing"]])
 def test_a_model_of_fourteen_gigabytes_is_planned_without_being_loaded(
-    options, data_file, tmp_path, capsys, monkeypatch
-):
+    options: Any,
+    data_file: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     folder = tmp_path / "large"
     folder.mkdir()
     size = sparse_model(folder)
@@ -404,14 +433,22 @@ def test_a_model_of_fourteen_gigabytes_is_planned_without_being_loaded(
     assert "in bfloat16" in found.basis  # as it is stored and runs
 
 
-def test_a_second_process_prints_nothing(wide, data_file, tmp_path, capsys, monkeypatch):
+def test_a_second_process_prints_nothing(
+    wide: str,
+    data_file: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("RANK", "1")
     command = ["train-kd", "--student", wide, "--data", data_file, "--output", str(tmp_path / "out")]
     assert main([*command, "--dry-run"]) == 0
     assert capsys.readouterr().out == ""
 
 
-def test_an_optimizer_that_cannot_be_counted_is_said_to_be_guessed(wide_plan, monkeypatch):
+def test_an_optimizer_that_cannot_be_counted_is_said_to_be_guessed(
+    wide_plan: TrainPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
     prepared = prepare(wide_plan)
     prepared = replace(prepared, plan=replace(wide_plan, optimizer="adamw_8bit", seed=11))
     monkeypatch.setattr(
@@ -422,7 +459,7 @@ def test_an_optimizer_that_cannot_be_counted_is_said_to_be_guessed(wide_plan, mo
     assert "adamw_8bit: taken to hold two numbers per weight" in counted.note
 
 
-def test_weightless_models_hold_shapes_alone(wide):
+def test_weightless_models_hold_shapes_alone(wide: str) -> None:
     model = weightless(ModelSource.find(wide)).model(dtype="bfloat16")
     assert {weight.device.type for weight in model.parameters()} == {"meta"}
     assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}

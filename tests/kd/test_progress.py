@@ -7,10 +7,12 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from harness_kd import progress
+from harness_kd.plan import TrainPlan
 from harness_kd.progress import Progress, duration
 from harness_kd.studies.closing import closing
 from harness_kd.training.allocator import large_blocks_given_back
@@ -21,19 +23,19 @@ from harness.quiet import hide_loading_bars
 
 
 class Terminal(io.StringIO):
-    def isatty(self):
+    def isatty(self) -> bool:
         return True
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that have passed; what it holds is what the time is."""
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("harness_kd.progress.time.monotonic", lambda: now[0])
     return now
 
 
-def test_a_line_says_step_loss_and_time_left():
+def test_a_line_says_step_loss_and_time_left() -> None:
     shown = Progress("training", 600, unit="step", done=20, shown=False)
     shown.advance(100)
     said = shown.line(50.0, loss="1.234")  # 100 steps in 50 s, 480 to go
@@ -41,7 +43,9 @@ def test_a_line_says_step_loss_and_time_left():
     assert Progress("capture", 1000, unit="token", shown=False).line(3.0) == "capture: token 0 of 1,000"
 
 
-def test_off_a_terminal_a_line_comes_every_half_minute(clock, capsys):
+def test_off_a_terminal_a_line_comes_every_half_minute(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
     said = {}
     with Progress("training", 1800, unit="step") as shown:
         for second in range(1, 181):
@@ -59,29 +63,41 @@ def test_off_a_terminal_a_line_comes_every_half_minute(clock, capsys):
     }
 
 
-def test_a_loss_is_asked_for_only_when_it_is_said(clock, capsys):
-    asked = []
+def test_a_loss_is_asked_for_only_when_it_is_said(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[float] = []
+
+    def loss() -> str:
+        asked.append(clock[0])
+        return "1.000"
+
     for shown in (Progress("training", 9, unit="step"), Progress("training", 9, unit="step", shown=False)):
         for _ in range(9):
             clock[0] += 10.0
-            shown.advance(loss=lambda: asked.append(clock[0]) or "1.000")
+            shown.advance(loss=loss)
     assert asked == [30.0, 60.0, 90.0]
     assert len(capsys.readouterr().err.splitlines()) == 3  # another process says nothing
 
 
-def test_on_a_terminal_there_is_a_bar_and_no_line(clock, monkeypatch):
-    monkeypatch.setattr(sys, "stderr", Terminal())
+def test_on_a_terminal_there_is_a_bar_and_no_line(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
     with Progress("training", 4, unit="step") as shown:
         for _ in range(4):
             clock[0] += 40.0
             shown.advance(loss=lambda: "0.500")
-    written = sys.stderr.getvalue()
+    written = terminal.getvalue()
     assert "4/4" in written
     assert "loss=0.500" in written
     assert "step 1 of 4" not in written
 
 
-def test_a_run_in_a_batch_job_says_how_far_it_is(plan, monkeypatch, capsys):
+def test_a_run_in_a_batch_job_says_how_far_it_is(
+    plan: TrainPlan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     hide_loading_bars()  # as the command does
     monkeypatch.setattr(progress, "EVERY", 0.0)
     folder = train(replace(plan, dev=plan.data, select="dev-loss"))
@@ -96,7 +112,7 @@ def test_a_run_in_a_batch_job_says_how_far_it_is(plan, monkeypatch, capsys):
     assert "%|" not in said
 
 
-def test_off_a_terminal_the_bars_of_libraries_are_lines_too():
+def test_off_a_terminal_the_bars_of_libraries_are_lines_too() -> None:
     code = """
 from harness.quiet import plain_bars
 plain_bars()
@@ -115,7 +131,7 @@ for _ in tqdm(range(9), desc="short"): pass
     assert done.stderr == ""
 
 
-def test_durations_are_in_the_largest_unit_of_which_there_are_two():
+def test_durations_are_in_the_largest_unit_of_which_there_are_two() -> None:
     assert [duration(one) for one in (0.4, 119, 120, 7199, 7200)] == [
         "0 seconds",
         "119 seconds",
@@ -125,11 +141,11 @@ def test_durations_are_in_the_largest_unit_of_which_there_are_two():
     ]
 
 
-def log(step, epoch, cross_entropy, divergence=0.0):
+def log(step: int, epoch: float, cross_entropy: float, divergence: float = 0.0) -> dict[str, float]:
     return {"step": step, "epoch": epoch, "cross_entropy": cross_entropy, "divergence": divergence}
 
 
-def test_epochs_are_compared_by_the_means_over_their_steps():
+def test_epochs_are_compared_by_the_means_over_their_steps() -> None:
     history = [
         log(3, 0.75, 2.0, 1.0),
         log(4, 1.0, 1.0, 0.5),
@@ -145,7 +161,7 @@ def test_epochs_are_compared_by_the_means_over_their_steps():
     assert epoch_means([]) == {}
 
 
-def test_the_summary_of_a_run_is_of_its_epochs(plan):
+def test_the_summary_of_a_run_is_of_its_epochs(plan: TrainPlan) -> None:
     folder = train(replace(plan, epochs=3, batch_size=5))  # 10 steps an epoch, logged every second one
     history = json.loads((folder / "run.json").read_text())["metrics"]["history"]
     assert {1.0, 2.0, 3.0} <= {entry["epoch"] for entry in history}
@@ -160,12 +176,12 @@ def test_the_summary_of_a_run_is_of_its_epochs(plan):
     assert re.fullmatch(r"run-once: 6 steps, cross-entropy \d\.\d{3} in epoch 1 nats per token", once)
 
 
-def test_freed_tensors_return_to_the_system():
+def test_freed_tensors_return_to_the_system() -> None:
     psutil = pytest.importorskip("psutil")
     if not sys.platform.startswith("linux"):
         pytest.skip("glibc alone keeps what is freed")
 
-    def resident():
+    def resident() -> int:
         return psutil.Process().memory_info().rss
 
     with large_blocks_given_back():
@@ -180,7 +196,7 @@ def test_freed_tensors_return_to_the_system():
     assert len(small) == 100
 
 
-def test_a_study_ends_with_verdict_table_and_page(tmp_path):
+def test_a_study_ends_with_verdict_table_and_page(tmp_path: Path) -> None:
     from harness_kd.plan import TrainPlan
     from harness_kd.studies.evaluation import plan_evaluation
     from harness_kd.studies.then_eval import TEACHER, UNTUNED, runs, then_eval
@@ -196,7 +212,7 @@ def test_a_study_ends_with_verdict_table_and_page(tmp_path):
         output=str(tmp_path / "s"),
         epochs=1,
     )
-    lines = []
+    lines: list[str] = []
     evaluation = plan_evaluation(data, limit=8, metadata={"metrics": "oracle"})
     board = then_eval(plan, (1.0,), evaluation, lines.append)
     trained = [line for line in lines if " in epoch 1 nats per token" in line]

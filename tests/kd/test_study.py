@@ -156,7 +156,7 @@ def test_a_dry_run_plans_everything_and_writes_nothing(
     assert "student, untuned; s, SFT; s, KD ratio 1; s, KD ratio inf" in printed
     assert str(tmp_path / "s-eval" / "leaderboard.md") in printed
     rows = printed.partition("\nstage  ")[2].partition("\n\n")[0].splitlines()[1:]
-    stages = ["evaluate student, untuned", "train s-sft", "capture of soft labels by student"]
+    stages = ["evaluate student, untuned", "train s-sft", "capture of soft labels by the twin"]
     stages += ["train s-kd1", "train s-kdinf", "evaluate s, SFT", "evaluate s, KD ratio 1"]
     stages += ["evaluate s, KD ratio inf", "together"]  # the students share one cache
     assert [row.partition("  ")[0] for row in rows] == stages

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 
 from harness.data.documents import DataSpec, load
 from harness.errors import HarnessError
-from tests.lmeval.conftest import write_rows
+from harness.records.samples import read_samples
+from tests.lmeval.conftest import ARTICLES, write_rows
 
 FIELDS = {"source": ["article", "document"], "references": ["highlights", "summary"]}
 ROWS = [{"article": f"Article {i}.\nMore.", "highlights": f"Summary {i}"} for i in range(4)]
@@ -203,3 +205,54 @@ def test_real_copies_are_read_as_they_are(
 def test_a_copy_without_the_context_is_refused_by_name(shared_data: Path, load_task: Any) -> None:
     with pytest.raises(HarnessError, match=r"hotpot_dev_v1_simplified\.json lacks source \(context\)"):
         load_task("kd_hotpotqa_factual", data_dir=str(shared_data / "hotpotqa"))
+
+
+def test_data_with_a_source_need_no_references(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{"article": row["article"]} for row in ROWS]
+    bare = load(spec(write_rows(tmp_path / "bare.jsonl", rows)))
+    empty = load(spec(write_rows(tmp_path / "empty.jsonl", [{**row, "summary": " "} for row in rows])))
+    for found in (bare, empty):
+        assert [row["source"] for row in found.rows] == [row["article"] for row in ROWS]
+        assert all((row["references"], row["reference"]) == ([], "") for row in found.rows)
+        assert found.dropped == {}
+    assert "no row has a reference" in caplog.text
+    # a column that the user named must be there, and without a source there is nothing else to be measured by
+    closed = {"question": ["article"], "references": ["summary"]}
+    for changed in ({"references_named": True}, {"fields": closed}):
+        with pytest.raises(HarnessError, match="no field for references"):
+            load(spec(tmp_path / "bare.jsonl", **changed))
+
+
+def test_overlap_is_absent_and_said_to_be_where_there_are_no_references(
+    tmp_path: Path, load_task: Callable[..., Any], run_with_answers: Callable[..., dict[str, Any]]
+) -> None:
+    rows = [{"text": f"{article} Anna Bell spoke."} for article in ARTICLES]
+    path = write_rows(tmp_path / "mine.jsonl", rows)
+    task = load_task("kd_custom_factual", data_dir=str(path), answer_min_words=0)
+    results = run_with_answers(task, lambda doc: f"{doc['source'][:30]}. Then Olaf Scholz spoke to Bell.")
+    metadata = results["configs"]["kd_custom_factual"]["metadata"]
+    assert {"rougeL", "rougeLsum", "chrf", "chrf++"} <= metadata["absent"].keys()
+    assert metadata["absent"]["rougeL"] == "The data have no references."
+    assert {"supported_responses", "unsupported_rate", "coverage", "length", "answer_rate"} <= metadata[
+        "scores"
+    ].keys()
+    assert not {"rougeL", "chrf"} & metadata["scores"].keys()
+    assert metadata["scores"]["supported_responses"]["value"] == 0
+    samples = results["samples"]["kd_custom_factual"]
+    assert all("unsupported_spans" in sample for sample in samples)
+    logged = [
+        {**s, "arguments": {"gen_args_0": {"arg_0": s["arguments"][0][0]}}} for s in samples
+    ]  # as in a file
+    read, documents, _ = read_samples(logged)
+    assert [document.references for document in documents] == [()] * len(rows)
+    for sample, document in zip(read, documents, strict=True):
+        assert [sample.response[a:b] for a, b, _ in sample.unsupported_spans or ()] == ["Olaf Scholz"], (
+            document.source
+        )
+    other = write_rows(tmp_path / "other.jsonl", [{"text": "Another."}, {"text": "One more."}])
+    with pytest.raises(HarnessError, match="no references to show as answers"):
+        run_with_answers(
+            load_task("kd_custom_factual", data_dir=str(path), fewshot_data=str(other)),
+            lambda doc: "x",
+            num_fewshot=1,
+        )

@@ -81,9 +81,6 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.now[kind] += size
         self._now += size
         weakref.finalize(storage, self._drop, key)
-        self._note()
-
-    def _note(self) -> None:
         if self._now > self._peak:
             self._peak, self.peak = self._now, dict(self.now)
 

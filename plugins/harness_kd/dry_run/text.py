@@ -16,7 +16,7 @@ _GIGA = 1e9
 def size(count: float) -> str:
     """Bytes in the largest decimal unit below them."""
     for unit in ("B", "kB", "MB"):
-        if count < 1000:
+        if count < 999.5:  # what is rounded to 1,000 of a unit is one of the next
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.4g} GB"

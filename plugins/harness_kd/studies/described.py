@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.models.source import ModelSource
@@ -33,17 +34,20 @@ def describe_study(plan: TrainPlan, ratios: Sequence[float], evaluation: Evaluat
         for label, one in prepared.items()
     ]
     before = [UNTUNED, *([TEACHER] if plan.teacher not in (None, SELF) else [])]
-    stages = [*evaluated(before), *_training(list(prepared.values())), *evaluated(list(planned))]
+    training = _training(list(prepared.values()), by_twin=plan.teacher == SELF)
+    stages = [*evaluated(before), *training, *evaluated(list(planned))]
     parts += [said] if said else []
     return "\n\n".join([*parts, table(stages, free_disk(plan.output))])
 
 
-def _training(prepared: Sequence[Prepared]) -> list[Stage]:
-    """The stages of all runs; labels that several train from are captured once."""
+def _training(prepared: Sequence[Prepared], *, by_twin: bool) -> list[Stage]:
+    """The stages of all runs; labels that several train from are captured once, by a twin that may be planned as its student."""
     stages: list[Stage] = []
     captured = set()
     for one in prepared:
         *capture, training = run_stages(one)
+        if by_twin:
+            capture = [replace(stage, name="capture of soft labels by the twin") for stage in capture]
         stages += capture if one.labels_folder not in captured else []
         captured.add(one.labels_folder)
         stages.append(training)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,13 +18,14 @@ def large_blocks_given_back(wanted: bool = True) -> Iterator[None]:
     """Within the block, freed tensors of over 1 MiB on the processor return to the system at once.
 
     As it is, glibc keeps them in its heap, where small allocations split the holes, and the next tensor of the same size takes new
-    memory: with gradient checkpointing, which frees and allocates most, half of what that saves. The price is that new pages are
-    cleared every time. Elsewhere than on glibc nothing changes.
+    memory: with gradient checkpointing, which frees and allocates most, much of what that saves (docs/log.md). New pages have to be
+    cleared in return. Elsewhere than on glibc nothing changes.
 
     Args:
         wanted: Whether to do anything.
     """
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if wanted else None
+    wanted = wanted and sys.platform == "linux"
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if wanted else None  # musl has none
     if set_option is None:
         yield
         return
