@@ -63,6 +63,15 @@ def choose_dtype(name: str, *, option: str = "dtype") -> torch.dtype:
     return found
 
 
+def computes_bfloat16() -> bool:
+    """Whether the device of this process multiplies bfloat16: an accelerator, or a processor with AMX or AVX512-BF16."""
+    import torch
+
+    if choose_device().type != "cpu":
+        return True
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
 def placed(model: Any, device: torch.device, dtype: torch.dtype) -> Any:
     """A module on a device in a precision; on a processor in float32, with its matrix products by oneDNN."""
     import torch

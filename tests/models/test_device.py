@@ -75,3 +75,11 @@ def test_a_containers_limit_bounds_what_is_free(tmp_path: Path) -> None:
         (former / f"memory.{name}_in_bytes").write_text(text + "\n")
     (former / "memory.stat").write_text("total_inactive_file 100\n")
     assert room_of_container(former.parent) == 0
+
+
+def test_bfloat16_is_computed_where_the_processor_says_so() -> None:
+    flags = Path("/proc/cpuinfo")
+    if torch.accelerator.is_available() or not flags.exists():
+        pytest.skip("read off /proc/cpuinfo of a machine without an accelerator")
+    named = {"amx_bf16", "avx512_bf16"} & set(flags.read_text().split())
+    assert device.computes_bfloat16() == bool(named)

@@ -84,7 +84,7 @@ class Real:
 
     def plan(self, student: Path, output: str, *, epochs: float, teacher: Path | None = None) -> TrainPlan:
         """One training run."""
-        import torch
+        from harness.models.device import computes_bfloat16
 
         return TrainPlan(
             student=str(student),
@@ -97,19 +97,9 @@ class Real:
             learning_rate=self.learning_rate,
             warmup_steps=20,
             batch_size=self.batch_size,
-            bf16=computes_bfloat16(torch),
+            bf16=computes_bfloat16(),
             seed=self.seed,
         )
-
-
-def computes_bfloat16(torch: object) -> bool:
-    """Whether the device multiplies bfloat16 in hardware: an accelerator, or a processor with AMX or AVX512-BF16."""
-    from harness.models.device import choose_device
-
-    if choose_device().type != "cpu":
-        return True
-    cpu = torch.cpu  # type: ignore[attr-defined]
-    return bool(cpu._is_amx_tile_supported() or cpu._is_avx512_bf16_supported())
 
 
 def smollm2(work: Path) -> Path:
