@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.lmeval.bridge.apis import endpoint_kind
 from harness.models import hub
 from harness.models.chat import has_chat_template
 
@@ -25,8 +26,8 @@ def has_template(backend: str, arguments: Mapping[str, Any]) -> bool:
     """
     if backend in _NOT_ASKED:
         return False
-    if backend.endswith("completions"):
-        return backend.endswith("chat-completions")
+    if kind := endpoint_kind(backend):
+        return kind == "chat completions"
     name = str(arguments.get("tokenizer") or arguments.get("pretrained") or "")
     if not name:
         return False

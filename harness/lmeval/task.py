@@ -26,13 +26,23 @@ import harness
 from harness.data import documents
 from harness.errors import HarnessError
 from harness.lmeval import fewshot
-from harness.lmeval.bridge import context, hand_over, plain_errors, ranks, sample_log, token_limit
+from harness.lmeval.bridge import (
+    apis,
+    context,
+    endpoints,
+    hand_over,
+    plain_errors,
+    ranks,
+    sample_log,
+    token_limit,
+)
 from harness.lmeval.bridge.attention import language_model
 from harness.lmeval.bridge.whole_model import Loaded, require_whole_files
 from harness.lmeval.options import parse
 from harness.metrics.base import Sample
 from harness.metrics.suite import Summary
 from harness.records import provenance
+from harness.records.lm_eval_log import readable
 from harness.records.samples import find_source
 
 plain_errors.install()
@@ -148,10 +158,11 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
 
         Metrics that read the model's attention are shown it, and say now what they lack.
         """
+        endpoints.prepare(lm)
         require_whole_files(Loaded.of_model(lm))
         if not self._in_chat and self.options.wording.differs and _has_chat_template(lm):
             _tell_of_chat(self.config.task)
-        self._model = provenance.evaluated_model(lm)
+        self._model = apis.description(lm) if apis.is_endpoint(lm) else provenance.evaluated_model(lm)
         self._count_tokens = token_limit.token_counter(lm)
         self._token_limit = getattr(lm, "max_gen_toks", None)
         self._shortened = context.fit_prompts(lm, self._responses())
@@ -264,7 +275,7 @@ def _tell_of_former_names() -> None:
 
 
 def _has_chat_template(lm: Any) -> bool:
-    return bool(getattr(getattr(lm, "tokenizer", None), "chat_template", None))
+    return bool(getattr(token_limit.tokenizer_of(lm), "chat_template", None))
 
 
 @functools.cache
@@ -277,7 +288,7 @@ def _tell_of_chat(task: str) -> None:
 
 
 def _sample(instance: Instance, response: str, truncated: bool | None) -> Sample:
-    doc, prompt = instance.doc, instance.args[0]
+    doc, prompt = instance.doc, readable(instance.args[0])
     place = find_source(prompt, doc.get("source", ""))
     return Sample(
         source=doc.get("source", ""),

@@ -59,6 +59,11 @@ _FORM = (
 )
 
 _log = logging.getLogger(__name__)
+_UNSEEN = "the evaluated model runs in an engine, or behind an API, that does not show its attention"
+_HOW_UNSEEN = (
+    "To get the factual rate: fit a classifier for a local copy of the model (harness lookback fit --help) and pass both: "
+    "--metadata lookback_classifier=FILE,lookback_model=PATH."
+)
 _HOW = (
     "To get the factual rate: fit a classifier for the model (harness lookback fit --help) and pass "
     "--metadata lookback_classifier=FILE."
@@ -131,13 +136,16 @@ class Lookback(Metric):
         from harness.models.load import load_language_model
 
         if self._wanted is None:
-            self._give_up(f"no lookback classifier was given. {_HOW}")
+            unseen = model is None and not self._model_path
+            self._give_up(
+                f"{_UNSEEN}. {_HOW_UNSEEN}" if unseen else f"no lookback classifier was given. {_HOW}"
+            )
             return
         named = None if self._wanted == SHIPPED else load(Path(self._wanted).expanduser())
         reader = load_language_model(self._model_path) if self._model_path else model
         if reader is None:
             raise HarnessError(
-                "the evaluated model runs in an engine that does not show its attention",
+                _UNSEEN,
                 "Name a local copy that reads the responses afterwards: --metadata lookback_model=PATH.",
             )
         if named is not None:

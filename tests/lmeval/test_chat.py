@@ -258,7 +258,7 @@ def test_harness_eval_asks_as_the_models_own_files_say(
     asked = printed_command(capsys, tiny_model)
     assert "--tasks kd_xsum_factual,kd_newsworld_factual " in asked
     assert "--apply_chat_template" in asked
-    assert "--no-chat-template" in asked.splitlines()[0]
+    assert "--no-chat-template" in asked.splitlines()[1]
     for words in (
         ["--no-chat-template"],
         ["--metadata", "template=dolly"],
