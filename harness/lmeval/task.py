@@ -156,7 +156,7 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
     def prepare(self, lm: Any) -> None:
         """Called with the evaluated model before anything is generated: prompts that are too long are cut, and counted.
 
-        Metrics that read the model's attention are shown it, and say now what they lack.
+        Metrics that read the model's attention are shown it, and say now what they lack; so do those that are made for other texts.
         """
         endpoints.prepare(lm)
         require_whole_files(Loaded.of_model(lm))
@@ -167,6 +167,7 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         self._token_limit = getattr(lm, "max_gen_toks", None)
         self._shortened = context.fit_prompts(lm, self._responses())
         if "bypass" not in self._metric_fn_list:
+            self.suite.check_sources([document.get("source", "") for document in self.documents.rows])
             self.suite.prepare(language_model(lm))
 
     def _responses(self) -> list[Instance]:
@@ -228,6 +229,8 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
             metadata["counts"] |= dict(self._metric_counts)
         if self.suite.absent:
             metadata["absent"] = self.suite.absent
+        if held_out := {key: found and found.to_dict() for key, found in self.suite.held_out().items()}:
+            metadata["held_out"] = held_out
         if self._examples is not None:
             metadata["fewshot_source"] = self._examples.source
         dumped["metadata"] = metadata
