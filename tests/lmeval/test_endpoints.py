@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -257,10 +258,25 @@ def test_the_printed_command_asks_the_same_without_a_secret(server: Server, tmp_
     assert SECRET not in printed
 
 
+def test_no_stops_are_sent_where_the_end_of_the_turn_is_the_only_one(server: Server, tmp_path: Path) -> None:
+    rows = [{"source": "The council will close two schools.", "reference": "Two schools will close."}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = replace(
+        request(server, tmp_path / "out"),
+        tasks=("kd_custom_factual",),
+        metadata={"data_dir": str(tmp_path / "rows.jsonl"), "metrics": "rouge", "response_tokens": 5},
+    )
+    evaluate(asked)
+    (body,) = server.asked
+    assert "stop" not in body  # transformers' server answers 500 to an empty list
+    assert body["messages"][0]["content"].startswith("Summarize the following text.")
+
+
 def test_decoding_and_length_reach_the_endpoint(server: Server, tmp_path: Path) -> None:
     evaluate(request(server, tmp_path / "out"))
     for body in server.asked:
         assert body["max_tokens"] == 41
         assert body["temperature"] == 0
+        assert body["stop"] == ["\n"]
         assert body["model"] == "some/student"
         assert [turn["role"] for turn in body["messages"]] == ["user"]

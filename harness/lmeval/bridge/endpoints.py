@@ -4,6 +4,7 @@ What is done with one, when it is handed to a task:
 
 - its answers are kept as they come (`harness.lmeval.bridge.kept`), so that nothing paid is lost when anything fails later;
 - an endpoint that says when it will answer again (``Retry-After``) is not asked before;
+- where nothing but the end of the turn stops a response, no stops are sent: transformers' server fails on an empty list of them;
 - a body without choices is no answer, and is asked for again, where lm-eval takes it for an empty one or stops with a traceback;
 - why an answer ended (``finish_reason``) is kept with it, which lm-eval drops;
 - when an endpoint fails for good, the error says how many answers are kept, and the same command goes on from there.
@@ -49,6 +50,7 @@ def prepare(lm: Any) -> None:
     """Do with a model what the module says, once; a model that is behind no API is left as it is."""
     if not is_endpoint(lm) or hasattr(lm, "_harness_asks"):
         return
+    lm._create_payload = _without_empty_stops(lm._create_payload)
     lm.model_call = _patient(lm.model_call)
     lm.amodel_call = _patiently(lm.amodel_call, lm)
     lm.harness_failure = None
@@ -75,6 +77,15 @@ def default_file(lm: Any) -> Path:
         {name: settings[name] for name in settings if name not in _NOT_OF_ANSWERS},
     ]
     return cache_dir() / "answers" / f"{sha256_bytes(canonical_json(made_by).encode())[:16]}.jsonl"
+
+
+def _without_empty_stops(create: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    def payload(*given: Any, **named: Any) -> dict[str, Any]:
+        made = create(*given, **named)
+        stops = [stop for stop in made.pop("stop", None) or [] if stop]
+        return {**made, "stop": stops} if stops else made
+
+    return payload
 
 
 def _patient(call: Callable[..., Any]) -> Callable[..., Any]:
