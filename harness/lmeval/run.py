@@ -24,7 +24,7 @@ from harness.lmeval.bridge.apis import endpoint_kind, require_endpoint, without_
 from harness.lmeval.bridge.kept import in_place_of_caching
 from harness.lmeval.bridge.task_index import include_path
 from harness.lmeval.bridge.whole_model import BACKENDS, Loaded, fetch, require_whole_files
-from harness.lmeval.chat import has_template
+from harness.lmeval.chat import has_template, require_template
 from harness.lmeval.models import registry
 from harness.lmeval.request import EvalRequest
 from harness.models.device import choose_device
@@ -120,7 +120,12 @@ def settled(request: EvalRequest) -> EvalRequest:
     """The request with a chat template or without one, where it leaves that to the model.
 
     A model of the hub that is not on this machine yet is taken for one without.
+
+    Raises:
+        HarnessError: If a chat template is asked for, and the model has none.
     """
+    if request.apply_chat_template:
+        require_template(request.model, request.model_args)
     if request.apply_chat_template is not None:
         return request
     chat = request.metadata.get("template") != "dolly" and has_template(request.model, request.model_args)
