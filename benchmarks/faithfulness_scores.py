@@ -74,7 +74,9 @@ def main() -> None:
         "unsupported_rate": lambda data: column(Unsupported(), data, "unsupported_rate", sign=-1),
         "coverage": lambda data: column(Surface(), data, "coverage"),
         "density": lambda data: column(Surface(), data, "density"),
-        "embedded": lambda data: load("embedded").score([(s.source, s.response) for s in data.samples]),
+        "embedded": lambda data: load("embedded", unproven=True).score(
+            [(s.source, s.response) for s in data.samples]
+        ),
     }
     wanted = arguments.only.split(",") if arguments.only else [*scorers]
     titles = [

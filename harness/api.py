@@ -98,7 +98,7 @@ def evaluate(
     gen_kwargs: Mapping[str, Any] | None = None,
     backend: str = "hf",
     model_args: Mapping[str, str | int | float | bool] | None = None,
-    batch_size: int | str = 16,
+    batch_size: int | str | None = None,
     device: str | None = None,
     fresh: bool = False,
 ) -> Evaluated:
@@ -116,7 +116,7 @@ def evaluate(
         gen_kwargs: Decoding in place of the tasks' own, such as ``{"max_gen_toks": 64}``.
         backend: Model backend of lm-eval.
         model_args: Further arguments of the backend, such as ``{"dtype": "bfloat16"}``.
-        batch_size: Prompts at once, or ``auto``.
+        batch_size: Prompts at once, or ``auto``; None: 16, of an endpoint 1.
         device: Torch device; None takes the accelerator, else the processor.
         fresh: Ask the model again instead of resuming from kept responses.
 
@@ -160,7 +160,7 @@ def eval_request(
     gen_kwargs: Mapping[str, Any],
     backend: str,
     model_args: Mapping[str, str | int | float | bool],
-    batch_size: int | str,
+    batch_size: int | str | None,
     device: str | None,
     fresh: bool,
 ) -> EvalRequest:
@@ -175,6 +175,13 @@ def eval_request(
     names = [name for name in (tasks.split(",") if isinstance(tasks, str) else tasks) if name]
     names = names or [DEFAULT_TASKS]
     gold = str(model) == GOLD
+    if batch_size is None:
+        batch_size = 1 if backend.endswith("completions") else 16
+    if backend == "local-completions" and not {"tokenizer", "tokenizer_backend"} & model_args.keys():
+        model_args = {
+            **model_args,
+            "tokenizer_backend": "none",
+        }  # lm-eval would look for a tokenizer of the model's name
     return EvalRequest(
         model="harness-gold" if gold else backend,
         model_args={"pretrained": str(model), **model_args},
@@ -191,10 +198,10 @@ def eval_request(
     )
 
 
-def option_problems(limit: int | None, batch_size: int | str) -> list[str]:
+def option_problems(limit: int | None, batch_size: int | str | None) -> list[str]:
     """What is wrong with how much is to be evaluated, each as a sentence that begins with the option."""
     problems = [f"limit {limit} leaves no document"] if limit is not None and limit < 1 else []
-    size = str(batch_size)
+    size = "1" if batch_size is None else str(batch_size)
     if not (size.isdigit() and int(size)) and not size.startswith("auto"):
         problems.append(f"batch_size {size} is neither a positive number nor auto")
     return problems

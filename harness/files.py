@@ -67,6 +67,34 @@ def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]])
     return count
 
 
+def append_row(path: str | os.PathLike[str], row: Mapping[str, Any]) -> None:
+    """Add a row to a log: a JSON Lines file that grows, of which a kill can tear the last line; `read_log` passes that over."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target, "ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            torn = file.read(1) != b"\n"
+            file.seek(0, os.SEEK_END)
+            if torn:
+                file.write(b"\n")
+        file.write((json.dumps(row) + "\n").encode("ascii"))
+
+
+def read_log(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
+    """The whole rows of a log, see `append_row`; none where there is no file."""
+    if not Path(path).is_file():
+        return
+    with open(path, "rb") as file:
+        for line in file:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict):
+                yield row
+
+
 def _json_line(row: Mapping[str, Any]) -> bytes:
     try:
         return (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")

@@ -23,7 +23,7 @@ def tasks_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """Where passed self-tests and hashes of large files are remembered; nothing is lost when it is deleted.
+    """Where passed self-tests, hashes of large files and endpoints' answers to stock lm_eval are kept; only these are lost with it.
 
     ``HARNESS_CACHE_DIR``, else ``faithfulness-harness`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
     """

@@ -13,15 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from harness_kd.studies.quickstart import Quickstart
 from harness_kd.training.train import train
 
-from harness.lookback.classifier import CLASSIFIERS
-from harness.lookback.fit import Example, evaluate, fit, read_examples
+from harness.lookback.classifier import CLASSIFIERS, Classifier, load
+from harness.lookback.fit import Example, evaluate, fit, held_out, read_examples
 from harness.lookback.newsworld import oracle_rows
 from harness.models.load import load_language_model
 from harness.newsworld import models
@@ -60,6 +60,27 @@ def examples(name: str, output: Path, split: str, n: int) -> list[Example]:
     return read_examples(lm, oracle_rows(lm, split, n, temperatures=TEMPERATURES, seed=SEED))
 
 
+def fitted(made: Made, output: Path, articles: int) -> Classifier:
+    """A classifier fitted on what its models say of training articles."""
+    found = [e for name in made.readers for e in examples(name, output, "train", articles)]
+    lm = load_language_model(str(model_path(made.readers[0], output)), device="cpu")
+    info = {
+        "made_by": "scripts/make_lookback_classifier.py",
+        "models": list(made.readers),
+        "labels": "oracle",
+        "articles": articles,
+        "temperatures": list(TEMPERATURES),
+    }
+    classifier = fit(lm, found, SCHEME, info)
+    print(made.name, "on its training articles", evaluate(classifier, found, SCHEME))
+    return classifier
+
+
+def kept(made: Made) -> Classifier:
+    """The package's own classifier."""
+    return load(CLASSIFIERS / f"{made.name}.safetensors", unproven=True)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Fit, measure on held-out articles, save."""
     parser = argparse.ArgumentParser(
@@ -68,27 +89,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--articles", type=int, default=2000, help="to fit on, for each model")
     parser.add_argument("--held-out", type=int, default=1000, help="to measure on, for each model")
+    parser.add_argument("--keep", action="store_true", help="the package's own: only measure them anew")
     parser.add_argument("--install", action="store_true", help="put the classifiers into the package")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     for made in PLAN:
-        found = [
-            e for name in made.readers for e in examples(name, arguments.output, "train", arguments.articles)
-        ]
-        lm = load_language_model(str(model_path(made.readers[0], arguments.output)), device="cpu")
-        info = {
-            "made_by": "scripts/make_lookback_classifier.py",
-            "models": list(made.readers),
-            "labels": "oracle",
-            "articles": arguments.articles,
-            "temperatures": list(TEMPERATURES),
-        }
-        classifier = fit(lm, found, SCHEME, info)
-        measured = {
-            name: evaluate(classifier, examples(name, arguments.output, "test", arguments.held_out), SCHEME)
-            for name in made.readers
-        }
-        print(made.name, json.dumps({"train": evaluate(classifier, found, SCHEME), "held out": measured}))
+        classifier = kept(made) if arguments.keep else fitted(made, arguments.output, arguments.articles)
+        test = {name: examples(name, arguments.output, "test", arguments.held_out) for name in made.readers}
+        proof = held_out(classifier, [e for every in test.values() for e in every], SCHEME)
+        classifier = replace(classifier, info={**classifier.info, "held_out": proof.to_dict()})
+        measured = {name: evaluate(classifier, every, SCHEME) for name, every in test.items()}
+        print(made.name, json.dumps(measured), proof, flush=True)
         for folder in (arguments.output, *([CLASSIFIERS] if arguments.install else [])):
             classifier.save(folder / f"{made.name}.safetensors")
     return 0

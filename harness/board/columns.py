@@ -12,6 +12,7 @@ from harness.metrics.base import Score
 from harness.metrics.registry import score_of
 from harness.records.compare import differing_conditions
 from harness.records.described import describe
+from harness.records.evidence import no_evidence, proof_text
 from harness.records.record import Scored
 
 ALWAYS = ("answer_rate", "truncated", "looping", "length", "coverage", "density")
@@ -33,6 +34,10 @@ class Column:
     """Its unit, direction, kind and range."""
     signature: str | None
     """None where no row has the score."""
+    evidence: bool
+    """False if in every row it is from a model of which nothing shows that it is better than chance."""
+    proof: str
+    """How well the model behind the first row's score does on held-out documents; empty where the record does not say."""
 
 
 def choose_columns(spec: BoardSpec, models: Models, tasks: Sequence[str]) -> tuple[Column, ...]:
@@ -75,6 +80,8 @@ def _column(models: Models, task: str, key: str, *, several: bool) -> Column:
         name=f"{task}/{key}" if several else key,
         score=describe(owners[0], key) if owners else score_of(key) or describe(anyone, key),
         signature=summary.signature if summary else None,
+        evidence=not owners or any(no_evidence(owner, key) is None for owner in owners),
+        proof=proof_text(owners[0], key) if owners else "",
     )
 
 

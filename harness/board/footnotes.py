@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.records.compare import differing_conditions
+from harness.records.evidence import no_evidence
 from harness.records.record import Header, Scored
 
 GOLD_BACKEND = "harness-gold"
@@ -52,6 +53,12 @@ def own_readers(record: Header, first: Header, keys: Sequence[str]) -> list[str]
                 f"{key}: by {name}, made for this model's heads; not comparable with rows without this note."
             )
     return notes
+
+
+def without_evidence(record: Header, keys: Sequence[str]) -> list[str]:
+    """A note on each score that says nothing of faithfulness, whatever its value."""
+    reasons = {key: reason for key in keys if record.summary(key) and (reason := no_evidence(record, key))}
+    return [f"{key} is no evidence: it is {reason}." for key, reason in reasons.items()]
 
 
 def deviations(record: Scored, first: Scored) -> list[str]:

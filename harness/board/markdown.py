@@ -20,6 +20,11 @@ _NO_FAITHFULNESS = (
     "sources.**"
 )
 
+_NO_EVIDENCE = (
+    "**No faithfulness score here is evidence: each is from a model that nothing shows to be better than chance. Nothing on this "
+    "board says whether the responses are true to their sources.**"
+)
+
 
 def render(board: Board, pictures: Sequence[str] = ()) -> str:
     """Everything between the markers, ending in a newline.
@@ -30,7 +35,7 @@ def render(board: Board, pictures: Sequence[str] = ()) -> str:
     """
     parts = []
     if board.rows:
-        parts = [_header(board), "" if board.faithfulness else _NO_FAITHFULNESS, *_tables(board)]
+        parts = [_header(board), _banner(board), *_tables(board)]
         parts += [*_comparisons(board), _footnotes(board)]
         parts += [f"![{_picture_title(name)}]({quote(name)})" for name in pictures]
     parts.append("\n".join(f"- {escape(note)}" for note in board.spec.notes))
@@ -38,6 +43,12 @@ def render(board: Board, pictures: Sequence[str] = ()) -> str:
         parts += [_how_to_read(board), _provenance(board)]
     parts += [_cited(table) for table in board.cited]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _banner(board: Board) -> str:
+    if board.only_chance:
+        return _NO_EVIDENCE
+    return "" if board.faithfulness else _NO_FAITHFULNESS
 
 
 def _picture_title(name: str) -> str:

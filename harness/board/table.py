@@ -10,7 +10,14 @@ from typing import Literal
 
 from harness.board.cited import CitedTable, read_cited
 from harness.board.columns import ALWAYS, Column, Models, beside_columns, choose_columns, require_one_table
-from harness.board.footnotes import Footnotes, deviations, is_gold, own_readers, signature_parts
+from harness.board.footnotes import (
+    Footnotes,
+    deviations,
+    is_gold,
+    own_readers,
+    signature_parts,
+    without_evidence,
+)
 from harness.board.load import load_rows
 from harness.board.ranks import ranked
 from harness.board.spec import BoardSpec, read_spec
@@ -102,8 +109,17 @@ class Board:
 
     @property
     def faithfulness(self) -> bool:
-        """Whether any score says how true the responses are to their sources."""
-        return any(column.score.kind == "faithfulness" and column.signature for column in self.columns)
+        """Whether any score says how true the responses are to their sources, and is evidence."""
+        return any(column.evidence for column in self._of_faithfulness)
+
+    @property
+    def only_chance(self) -> bool:
+        """Whether there are scores of faithfulness, and none of them is evidence."""
+        return bool(self._of_faithfulness) and not self.faithfulness
+
+    @property
+    def _of_faithfulness(self) -> list[Column]:
+        return [column for column in self.columns if column.score.kind == "faithfulness" and column.signature]
 
     @property
     def by_rule_alone(self) -> bool:
@@ -220,7 +236,11 @@ def _rows(
         texts = []
         for task, record in models[label].items():
             keys = [column.key for column in columns if column.task == task]
-            said = deviations(record, first[task]) + own_readers(record, first[task], keys)
+            said = [
+                *deviations(record, first[task]),
+                *own_readers(record, first[task], keys),
+                *without_evidence(record, keys),
+            ]
             texts += [f"{task}: {text}" if len(first) > 1 else text for text in said]
             texts += [note] if (note := paths[label, task].get("note")) else []
         anyone = next(iter(models[label].values()))
@@ -266,5 +286,6 @@ def _readers(columns: Sequence[Column]) -> dict[str, tuple[str, ...]]:
         revision = f" @ {parts['revision']}" if "revision" in parts else ""
         for kind, name in (("judge", "judge"), ("classifier", "lookback classifier"), ("model", "encoder")):
             if (model := parts.get(kind)) and model != "none":
-                found.setdefault(name, {})[f"{model}{revision}"] = None
+                proof = f" ({column.proof})" if column.proof else ""
+                found.setdefault(name, {})[f"{model}{revision}{proof}"] = None
     return {kind: tuple(names) for kind, names in found.items()}

@@ -55,6 +55,7 @@ def header(board: Board) -> View:
         ],
         "by_rule": board.by_rule_alone,
         "unfaithful": bool(board.rows) and not board.faithfulness,
+        "only_chance": board.only_chance,
     }
 
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from harness import __version__
 from harness.cli._config import Call
-from harness.cli._secrets import is_secret, without_secrets
 from harness.errors import HarnessError
 from harness.files import write_atomic
 from harness.plugins import settings
+from harness.redaction import is_secret, without_secrets
 
 SUFFIX = ".run.yaml"
 

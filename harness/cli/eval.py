@@ -19,7 +19,9 @@ _QA_PROMPT = "{{source}}\nAnswer:"
 
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "model", metavar="MODEL", help="model folder or hub name; gold scores the references themselves"
+        "model",
+        metavar="MODEL",
+        help="model folder or hub name, or its name at an endpoint; gold scores the references themselves",
     )
     what = parser.add_argument_group("what to evaluate on")
     what.add_argument(
@@ -55,7 +57,14 @@ def _add_arguments(parser: ArgumentParser) -> None:
         metavar="NAMES",
         help="metric families, with commas between (default: the task's own)",
     )
-    how.add_argument("--without", type=names, metavar="NAMES", help="metric families to leave out")
+    how.add_argument(
+        "--without",
+        type=names,
+        action="append",
+        default=[],
+        metavar="NAMES",
+        help="metric families to leave out; may be given several times",
+    )
     how.add_argument(
         "--metadata",
         type=settings,
@@ -88,7 +97,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
         metavar="K=V,...",
         help="further arguments of the backend, e.g. dtype=bfloat16",
     )
-    how.add_argument("--batch-size", default="16", help="prompts at once, or auto (default: 16)")
+    how.add_argument("--batch-size", help="prompts at once, or auto (default: 16; of an endpoint 1)")
     how.add_argument("--device", help="torch device (default: the accelerator, else the processor)")
     how.add_argument(
         "--output",
@@ -111,9 +120,9 @@ def _run(arguments: Namespace) -> int:
     request = _request(arguments)
     check_model(request, download=not arguments.dry_run)
     open_question, request = request.apply_chat_template is None, settled(request)
-    if open_question and request.apply_chat_template:
-        print("asked in the model's chat template; in words for base models: --no-chat-template")
     print(command_line(request), flush=True)
+    if open_question and request.apply_chat_template:
+        print("asked in the model's chat template; in words for base models: --no-chat-template", flush=True)
     if arguments.dry_run:
         return 0
     folder = evaluate(request)
@@ -170,7 +179,7 @@ def _metadata(arguments: Namespace) -> dict[str, Any]:
     if arguments.metrics:
         metadata["metrics"] = arguments.metrics.split(",")
     if arguments.without:
-        metadata["without"] = arguments.without.split(",")
+        metadata["without"] = ",".join(arguments.without).split(",")
     if local := arguments.data or arguments.data_dir:
         metadata["data_dir"] = str(local)
     if arguments.qa:

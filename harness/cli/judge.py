@@ -33,6 +33,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
         help="scores of a file or folder (default: judge-scores.jsonl)",
     )
     _add_how(score)
+    _add_unproven(score)
     add_run_file(score, lambda arguments: arguments.output if arguments.input else None)
     _add_fit(actions.add_parser("fit", help="train a judge on labelled pairs"))
 
@@ -40,6 +41,15 @@ def _add_arguments(parser: ArgumentParser) -> None:
 def _add_how(parser: ArgumentParser) -> None:
     parser.add_argument("--device", help="torch device (default: the accelerator, else the processor)")
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)")
+
+
+def _add_unproven(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--unproven",
+        action="store_true",
+        help="take the judge where nothing shows that its scores mean anything: one that learned nothing, or embedded on texts "
+        "outside the news world",
+    )
 
 
 def _add_fit(parser: ArgumentParser) -> None:
@@ -112,10 +122,11 @@ def _score(arguments: Namespace) -> int:
 
     pair = [Item(id="pair", source=arguments.source or "", summary=arguments.summary or "")]
     items = pair if one else read_items(arguments.input)
-    judge = load(arguments.judge, device=arguments.device, dtype=arguments.dtype)
+    judge = load(arguments.judge, device=arguments.device, dtype=arguments.dtype, unproven=arguments.unproven)
     work = arguments.output.parent / f".{arguments.output.name}.parts"
     rows = score_items(judge, items, work)
     print(judge.signature())
+    print(f"held out: {judge.held_out or 'nobody has said how good it is'}")
     if one:
         forget(work)
         _show(rows[0])
@@ -169,6 +180,11 @@ def _fit(arguments: Namespace) -> int:
     for name, value in found.rows():
         print(f"{name:32} {value}")
     print(f"judge: {plan.output}")
+    if not found.held_out.beats_chance:
+        print(
+            "It learned nothing that shows: the interval of its held-out AUROC holds 0.5, which is chance. Whatever loads it "
+            "refuses it, unless told: --metadata judge_unproven=true, or harness judge score --unproven."
+        )
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,7 +89,7 @@ def _run(arguments: Namespace) -> int:
 
 def _fit(arguments: Namespace) -> int:
     from harness.files import sha256_file
-    from harness.lookback.fit import evaluate, fit, read_examples, split, table
+    from harness.lookback.fit import evaluate, fit, held_out, read_examples, split, table
     from harness.lookback.rows import TEMPLATE, read_rows
     from harness.models.load import load_language_model
     from harness.quiet import hide_loading_bars
@@ -123,6 +124,8 @@ def _fit(arguments: Namespace) -> int:
         "data_sha256": sha256_file(arguments.data),
     }
     classifier = fit(lm, found["train"], arguments.spans, info)
+    proof = held_out(classifier, found.get("test", []))
+    classifier = replace(classifier, info={**classifier.info, "held_out": proof.to_dict()})
     classifier.save(arguments.output)
     measured = [
         ("lookback lens", scheme, {part: evaluate(classifier, e, scheme) for part, e in found.items()})
@@ -131,6 +134,13 @@ def _fit(arguments: Namespace) -> int:
     print(f"AUROC, fitted on {arguments.spans} spans:\n{table(measured)}")
     print(f"rows: {', '.join(f'{part} {len(e)}' for part, e in found.items())}")
     print(f"classifier: {arguments.output} (threshold {classifier.threshold:.4f})")
+    print(f"windows of 8: {proof}")
+    if not proof.beats_chance:
+        print(
+            "It learned nothing that shows: the interval of its held-out AUROC holds 0.5, which is chance, or there is none. "
+            "It is refused wherever it is loaded, unless told: --metadata lookback_unproven=true."
+        )
+        return 0
     print(f"use it: lm_eval ... --metadata lookback_classifier={arguments.output}")
     return 0
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 _PREAMBLE = "Below is an instruction that describes a task"
 _REQUEST = "Write a response that appropriately completes the request.\n\n"
 _PLAIN = _PREAMBLE + ". " + _REQUEST + "### Instruction:\n{instruction}\n\n### Response:\n"
@@ -13,6 +16,11 @@ _WITH_INPUT = (
 )
 NEXT_INSTRUCTION = "\n\n### Instruction:"
 """Where a model that was not trained in the template goes on to the next instruction after its response."""
+
+
+def chat_text(messages: Sequence[Mapping[str, Any]]) -> str:
+    """A chat as text for readers: each turn below its role."""
+    return "\n\n".join(f"[{turn.get('role')}]\n{turn.get('content')}" for turn in messages)
 
 
 def instruction_prompt(instruction: str, context: str = "") -> str:

@@ -91,6 +91,13 @@ class CrossEncoder:
             return torch.sigmoid(logits[:, 0])
         return logits.softmax(dim=-1)[:, self._label]
 
+    def known_share(self, texts: Sequence[str]) -> float:
+        """Share of the texts' tokens that the tokenizer knows, in 0..1; 1 where it takes any text apart, as into bytes."""
+        unknown = self._tokenizer.unk_token_id
+        ids = self._tokenizer(list(texts), add_special_tokens=False, verbose=False).input_ids
+        total = sum(map(len, ids))
+        return 1 - sum(row.count(unknown) for row in ids) / total if total else 1.0
+
     def _segments(self, ids: Any) -> Any:
         """0 for the source, 1 for the summary, int64 [B, T]: the summary follows the first separator."""
         separators = (ids == self._tokenizer.sep_token_id).long()

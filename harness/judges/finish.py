@@ -15,9 +15,10 @@ from harness.errors import HarnessError
 from harness.files import canonical_json, replace_dir, write_atomic
 from harness.judges import calibration
 from harness.judges.calibration import Calibration, Method
-from harness.judges.judge import Judge
+from harness.judges.judge import Domain, Judge
 from harness.judges.pairs import LabelledPair
 from harness.judges.ranking import Ranking, rank
+from harness.stats.held_out import HeldOut
 
 _STORED_PAIRS = 8
 
@@ -29,6 +30,25 @@ class Batch:
     inputs: dict[str, Any]
     labels: Any
     span_labels: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What a judge does on documents that neither training nor calibration has seen."""
+
+    ranking: Ranking
+    held_out: HeldOut
+
+    def rows(self) -> list[tuple[str, str]]:
+        """For a table."""
+        limits = f"{self.held_out.low:.3f} to {self.held_out.high:.3f}"
+        return [
+            (
+                name,
+                f"{value} ({limits}, over {self.held_out.documents} documents)" if name == "AUROC" else value,
+            )
+            for name, value in self.ranking.rows()
+        ]
 
 
 def collate(tokenizer: Any, pairs: Sequence[LabelledPair], *, max_length: int) -> Batch:
@@ -88,8 +108,14 @@ def finish(
     method: Method,
     card: dict[str, Any],
     title: str,
-) -> Ranking:
+    domain: Domain | None = None,
+) -> Fitted:
     """Calibrate on ``dev``, measure on ``test``, and write the judge whole: weights, tokenizer, card, reliability plot.
+
+    A judge that is no better than chance on ``test`` is written too, and `harness.judges.load` refuses it.
+
+    Args:
+        domain: The only texts that it may judge; None: any.
 
     Returns:
         What the judge does on ``test``, calibrated.
@@ -100,13 +126,15 @@ def finish(
     with replace_dir(output) as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        judge = load(str(folder), device="cpu", test=False)
+        judge = load(str(folder), device="cpu", test=False, unproven=True)
         fitted = calibration.fit(method, _scores(judge, dev), [pair.label for pair in dev])
         judge.calibration = fitted
         scores = _scores(judge, test)
         labels = [pair.label for pair in test]
-        found = rank(scores, labels)
-        _write_judge_file(folder / JUDGE_FILE, judge, fitted, test)
+        documents = [pair.group or pair.source for pair in test]
+        found = Fitted(ranking=rank(scores, labels), held_out=HeldOut.measure(scores, labels, documents))
+        judge.held_out, judge.domain = found.held_out, domain
+        _write_judge_file(folder / JUDGE_FILE, judge, test)
         write_atomic(folder / "reliability.png", calibration.reliability_plot(scores, labels, title=title))
         write_atomic(folder / "README.md", _card(title, card, found, fitted, n_dev=len(dev)))
     return found
@@ -116,8 +144,8 @@ def _scores(judge: Judge, pairs: Sequence[LabelledPair]) -> list[float]:
     return judge.score([(pair.source, pair.summary) for pair in pairs])
 
 
-def _write_judge_file(path: Path, judge: Judge, fitted: Calibration, pairs: Sequence[LabelledPair]) -> None:
-    """Calibration, and a few short pairs with their scores: what the self-test compares."""
+def _write_judge_file(path: Path, judge: Judge, pairs: Sequence[LabelledPair]) -> None:
+    """Calibration, how good it is and for which texts, and a few short pairs with their scores: what the self-test compares."""
     chosen = sorted(pairs, key=lambda pair: len(pair.source))
     chosen = [p for p in chosen if p.label][: _STORED_PAIRS // 2] + [p for p in chosen if not p.label][
         : _STORED_PAIRS // 2
@@ -127,11 +155,16 @@ def _write_judge_file(path: Path, judge: Judge, fitted: Calibration, pairs: Sequ
         {"source": pair.source, "summary": pair.summary, "label": pair.label, "score": score}
         for pair, score in zip(chosen, scores, strict=True)
     ]
-    content = {"calibration": fitted.to_dict(), "self_test": stored}
+    content = {
+        "calibration": judge.calibration.to_dict(),
+        "held_out": judge.held_out and judge.held_out.to_dict(),
+        "domain": judge.domain and vars(judge.domain),
+        "self_test": stored,
+    }
     write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def _card(title: str, card: dict[str, Any], found: Ranking, fitted: Calibration, *, n_dev: int) -> str:
+def _card(title: str, card: dict[str, Any], found: Fitted, fitted: Calibration, *, n_dev: int) -> str:
     lines = [f"# {title}", "", f"Calibration: {fitted.name}, fitted on {n_dev} pairs of other documents.", ""]
     lines += ["| on held-out pairs | |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in found.rows()]

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tqdm import tqdm
 
+from harness.errors import HarnessError
 from harness.judges.calibration import Calibration
 from harness.models.batches import batches
 from harness.models.device import choose_dtype
+from harness.stats.held_out import HeldOut
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +26,9 @@ Pair = tuple[str, str]
 
 THRESHOLD = 0.5
 """A score of at least this is a verdict of consistent, as Vectara's leaderboard has it."""
+
+UNPROVEN = "--metadata judge_unproven=true, or --unproven of `harness judge`"
+"""How a user insists on a judge of which nothing shows that its scores mean anything."""
 
 CPU_BATCH_TOKENS = 512
 """Small: a processor gains nothing from larger batches, and padding costs it (benchmarks/judge_scoring.py)."""
@@ -75,6 +80,16 @@ class Identity:
     """Of weights, configuration and tokenizer together: a self-test is cached by it."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Domain:
+    """The texts that a judge was made for, told by how many of their words it knows."""
+
+    name: str
+    """In a sentence: "the news world"."""
+    least_known: float
+    """Share of a set's tokens that its tokenizer knows, in 0..1, below which they are other texts."""
+
+
 @dataclass(kw_only=True)
 class Counts:
     """What happened to the pairs of the last call of `Judge.score`."""
@@ -99,6 +114,12 @@ class Judge:
     dtype: str = "float32"
     batch_tokens: int = 0
     """Padded tokens of a batch; 0: what suits the device."""
+    held_out: HeldOut | None = None
+    """How well it tells consistent texts from others, on documents that it was not fitted on; None: nobody has said."""
+    domain: Domain | None = None
+    """The only texts that it may judge; None: any."""
+    unproven: bool = False
+    """Whether it was asked for although nothing shows that its scores mean anything."""
     counts: Counts = field(default_factory=Counts)
 
     def score(self, pairs: Sequence[Pair], *, progress: bool = True) -> list[float]:
@@ -106,7 +127,11 @@ class Judge:
 
         Pairs are scored in batches of similar length under a budget of padded tokens; equal pairs are scored once. A pair with
         an empty text, or whose score is no number, gets NaN and is counted in `counts`; it is the caller's to leave it out.
+
+        Raises:
+            HarnessError: If the sources are none that it was made for, as `check_sources`.
         """
+        self.check_sources([source for source, _ in pairs])
         self.counts = Counts(pairs=len(pairs))
         usable = [(source.strip(), summary.strip()) for source, summary in pairs]
         distinct = list(dict.fromkeys(pair for pair in usable if pair[0] and pair[1]))
@@ -117,6 +142,24 @@ class Judge:
         scores = [found.get(pair, math.nan) for pair in usable]
         self._count([encoded[pair] for pair in usable if pair in encoded], scores)
         return scores
+
+    def check_sources(self, sources: Sequence[str]) -> None:
+        """Refuse texts that the judge was not made for, unless it was asked for all the same.
+
+        Raises:
+            HarnessError: If it knows too few of their words.
+        """
+        known_share = getattr(self.backbone, "known_share", None)
+        if self.domain is None or self.unproven or known_share is None or not any(map(str.strip, sources)):
+            return
+        share = known_share(sources)
+        if share < self.domain.least_known:
+            raise HarnessError(
+                f"the judge {self.identity.name} was made for {self.domain.name} and knows {share:.0%} of these sources' words: "
+                "what it says of them is no evidence",
+                f"Choose a judge for such texts (hhem-2.1, a folder, a CrossEncoder), go on without one (--metadata "
+                f"without=consistency), or insist: {UNPROVEN}.",
+            )
 
     def _count(self, encoded: Sequence[EncodedPair], scores: Sequence[float]) -> None:
         trained = self.backbone.trained_length

@@ -13,15 +13,16 @@ from harness.files import sha256_bytes, sha256_file
 from harness.judges import hhem21, self_test
 from harness.judges.calibration import Calibration
 from harness.judges.cross_encoder import CrossEncoder
-from harness.judges.judge import Backbone, Identity, Judge, Pair
+from harness.judges.judge import UNPROVEN, Backbone, Domain, Identity, Judge, Pair
 from harness.models import hub
 from harness.models.device import choose_device, choose_dtype
 from harness.models.hashes import file_sha256
 from harness.models.weights import SINGLE, local_weights
+from harness.stats.held_out import HeldOut
 
 EMBEDDED = Path(__file__).parent / "embedded"
 JUDGE_FILE = "judge.json"
-"""What `harness judge fit` writes beside the weights: calibration, and pairs with the scores they must get."""
+"""What `harness judge fit` writes beside the weights: calibration, how good it is, and pairs with the scores they must get."""
 
 HHEM10_REPO = hhem21.REPO
 HHEM10_REVISION = "hhem-1.0-open"
@@ -43,6 +44,8 @@ class _Found:
     identity: Identity
     calibration: Calibration = field(default_factory=Calibration)
     stored: Stored = ()
+    held_out: HeldOut | None = None
+    domain: Domain | None = None
 
 
 def load(
@@ -52,6 +55,7 @@ def load(
     dtype: str = "float32",
     batch_tokens: int = 0,
     test: bool = True,
+    unproven: bool = False,
 ) -> Judge:
     """Load a judge, checked and tested.
 
@@ -62,9 +66,11 @@ def load(
         dtype: ``float32``, ``bfloat16`` or ``float16``.
         batch_tokens: Padded tokens of a batch; 0 takes what suits the device.
         test: Run the self-test, unless this judge has passed it here before.
+        unproven: Take it also where nothing shows that its scores mean anything: if on held-out documents it was no better than
+            chance, and on texts that it was not made for.
 
     Raises:
-        HarnessError: If it cannot be had, is no judge, or fails its self-test.
+        HarnessError: If it cannot be had, is no judge, learned nothing, or fails its self-test.
     """
     choose_dtype(dtype, option="judge_dtype")
     place = choose_device(device, option="judge_device")
@@ -76,7 +82,15 @@ def load(
         device=place,
         dtype=dtype,
         batch_tokens=batch_tokens,
+        held_out=found.held_out,
+        domain=found.domain,
+        unproven=unproven,
     )
+    if found.held_out and not found.held_out.beats_chance and not unproven:
+        raise HarnessError(
+            f"the judge {found.identity.name} learned nothing that shows: {found.held_out}, where chance is 0.5",
+            f"Fit it on more pairs or from another base, or choose another judge; to insist: {UNPROVEN}.",
+        )
     if test:
         self_test.ensure(judge, found.stored)
     return judge
@@ -86,8 +100,8 @@ def checks(
     name: str, *, device: str | None = None, dtype: str = "float32"
 ) -> tuple[Judge, list[self_test.Check]]:
     """A judge and the results of its self-test, run now; errors as in `load`, except that a failed check is no error."""
-    judge = load(name, device=device, dtype=dtype, test=False)
-    return judge, self_test.run(judge, _find(name).stored)
+    judge = load(name, device=device, dtype=dtype, test=False, unproven=True)
+    return judge, [*self_test.run(judge, _find(name).stored), *self_test.held_out(judge)]
 
 
 def _find(name: str) -> _Found:
@@ -197,6 +211,13 @@ def _read_judge_file(folder: Path) -> dict[str, Any]:
         data = json.loads(path.read_text("utf-8"))
         stored = tuple(((row["source"], row["summary"]), float(row["score"])) for row in data["self_test"])
         calibration = dict(data["calibration"])
+        held_out = HeldOut.from_dict(data["held_out"]) if data.get("held_out") else None
+        domain = Domain(**data["domain"]) if data.get("domain") else None
     except (ValueError, KeyError, TypeError) as error:
         raise HarnessError(f"{path}: damaged: {error}", "Fit the judge again: harness judge fit.") from error
-    return {"calibration": Calibration.from_dict(calibration), "stored": stored}
+    return {
+        "calibration": Calibration.from_dict(calibration),
+        "stored": stored,
+        "held_out": held_out,
+        "domain": domain,
+    }

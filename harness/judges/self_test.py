@@ -4,6 +4,7 @@
 * range: every score is a number in 0..1;
 * order: a pair's score depends neither on the pairs beside it nor on padding;
 * sides: source and summary are not exchangeable, so both are read;
+* spread: its scores differ between pairs, or it says nothing;
 * ties: weights that must be one weight are.
 
 A pass is remembered per weights, device, precision and library versions in the user's cache folder.
@@ -23,7 +24,9 @@ from harness.errors import HarnessError
 from harness.files import canonical_json, read_jsonl, sha256_bytes, write_jsonl
 from harness.judges.judge import Judge, Pair
 
-VERSION = 1
+VERSION = 2
+LEAST_SPREAD = 0.05
+"""Between the lowest and the highest score of the tested pairs, consistent ones and others among them; HHEM's card has 0.89."""
 
 _HORSE = "A person on a horse jumps over a broken down airplane."
 _BRIDGE = "A boy is jumping on skateboard in the middle of a red bridge."
@@ -78,7 +81,21 @@ def run(judge: Judge, stored: Sequence[tuple[Pair, float]] = ()) -> list[Check]:
     checks = [_range(scores)]
     if stored:
         checks.append(_stored(judge, scores, [expected for _, expected in stored]))
-    return [*checks, _order(judge, pairs, scores), _sides(judge, pairs, scores), *_ties(judge)]
+    return [
+        *checks,
+        _order(judge, pairs, scores),
+        _sides(judge, pairs, scores),
+        _spread(scores),
+        *_ties(judge),
+    ]
+
+
+def held_out(judge: Judge) -> list[Check]:
+    """Whether the judge beat chance on documents that it was not fitted on; nothing where nobody has said."""
+    found = judge.held_out
+    return (
+        [Check(name="held out", passed=found.beats_chance, detail=f"{found}; chance is 0.5")] if found else []
+    )
 
 
 def ensure(judge: Judge, stored: Sequence[tuple[Pair, float]] = ()) -> None:
@@ -151,6 +168,12 @@ def _sides(judge: Judge, pairs: Sequence[Pair], scores: Sequence[float]) -> Chec
     most = max(_distance(a, b) for a, b in zip(scores, swapped, strict=True))
     detail = f"with source and summary exchanged, scores move by up to {most:.1e}"
     return Check(name="sides", passed=most > _SELF_TOLERANCE[judge.dtype], detail=detail)
+
+
+def _spread(scores: Sequence[float]) -> Check:
+    known = [score for score in scores if math.isfinite(score)] or [0.0]
+    detail = f"the pairs' scores lie in {min(known):.4f} to {max(known):.4f} (at least {LEAST_SPREAD} apart)"
+    return Check(name="spread", passed=max(known) - min(known) >= LEAST_SPREAD, detail=detail)
 
 
 def _ties(judge: Judge) -> list[Check]:

@@ -16,9 +16,8 @@ from tqdm import tqdm
 from harness.errors import HarnessError
 from harness.files import canonical_json, replace_dir, sha256_bytes, write_atomic
 from harness.judges.calibration import METHODS, Method
-from harness.judges.finish import check_two_classes, collate, finish, losses
+from harness.judges.finish import Fitted, check_two_classes, collate, finish, losses
 from harness.judges.pairs import LabelledPair, read_pairs
-from harness.judges.ranking import Ranking
 from harness.models import hub
 from harness.models.device import choose_device
 from harness.models.weights import local_weights
@@ -102,7 +101,7 @@ def split(pairs: Sequence[LabelledPair], *, held_out: float, seed: int) -> Split
     return Splits(**found)
 
 
-def fit(plan: FitPlan) -> Ranking:
+def fit(plan: FitPlan) -> Fitted:
     """Train, calibrate and write a judge; a killed run goes on at its last epoch and comes to the same result.
 
     Returns:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.errors import HarnessError
+from harness.lmeval.bridge.apis import endpoint_kind
+from harness.lmeval.bridge.whole_model import BACKENDS
 from harness.models import hub
 from harness.models.chat import has_chat_template
 
@@ -25,11 +28,31 @@ def has_template(backend: str, arguments: Mapping[str, Any]) -> bool:
     """
     if backend in _NOT_ASKED:
         return False
-    if backend.endswith("completions"):
-        return backend.endswith("chat-completions")
+    if kind := endpoint_kind(backend):
+        return kind == "chat completions"
+    folder = _tokenizer_folder(arguments)
+    return folder is not None and has_chat_template(folder)
+
+
+def require_template(backend: str, arguments: Mapping[str, Any]) -> None:
+    """Refuse a chat template of a model that has none, as far as its files are on this machine.
+
+    Raises:
+        HarnessError: Naming the model.
+    """
+    folder = _tokenizer_folder(arguments) if backend in BACKENDS and not arguments.get("gguf_file") else None
+    if folder is not None and not has_chat_template(folder):
+        raise HarnessError(
+            f"{folder.name}: has no chat template to be asked in",
+            "Leave --chat out, or name a tokenizer that has one: --model-args tokenizer=FOLDER.",
+        )
+
+
+def _tokenizer_folder(arguments: Mapping[str, Any]) -> Path | None:
+    """Where the tokenizer's files are; None if they are not on this machine."""
     name = str(arguments.get("tokenizer") or arguments.get("pretrained") or "")
     if not name:
-        return False
-    revision = str(arguments.get("revision") or "") or None
-    folder = Path(name) if Path(name).is_dir() else hub.cached(name, revision)
-    return folder is not None and has_chat_template(folder)
+        return None
+    return (
+        Path(name) if Path(name).is_dir() else hub.cached(name, str(arguments.get("revision") or "") or None)
+    )

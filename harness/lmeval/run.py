@@ -1,8 +1,8 @@
 """Running stock lm-evaluation-harness in this process: the same calls, and the same files, as its command makes.
 
-Three things are added. Results appear whole or not at all (lm-eval only warns when it cannot write). An interrupted run
-resumes from the responses it had (lm-eval's own ``--use_cache``, keyed to the weights, which lm-eval's key leaves out).
-And a run that needs only our tasks does not index lm-eval's own, which takes seconds.
+Three things are added. Results appear whole or not at all (lm-eval only warns when it cannot write). An interrupted run resumes
+from the responses it had (`harness.lmeval.bridge.kept`). And a run that needs only our tasks does not index lm-eval's
+own, which takes seconds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -20,9 +20,11 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.files import canonical_json, sha256_bytes
+from harness.lmeval.bridge.apis import endpoint_kind, require_endpoint, without_effect, without_secrets
+from harness.lmeval.bridge.kept import in_place_of_caching
 from harness.lmeval.bridge.task_index import include_path
 from harness.lmeval.bridge.whole_model import BACKENDS, Loaded, fetch, require_whole_files
-from harness.lmeval.chat import has_template
+from harness.lmeval.chat import has_template, require_template
 from harness.lmeval.models import registry
 from harness.lmeval.request import EvalRequest
 from harness.models.device import choose_device
@@ -31,8 +33,9 @@ from harness.quiet import hide_loading_bars
 
 
 def command(request: EvalRequest) -> list[str]:
-    """The shell command that does the same."""
-    arguments = ",".join(f"{key}={value}" for key, value in request.model_args.items())
+    """The shell command that does the same; it shows no secret, and keeps no responses."""
+    shown = without_secrets(request.model_args)
+    arguments = ",".join(f"{key}={value}" for key, value in shown.items())
     words = [
         "lm_eval",
         "--model",
@@ -61,8 +64,6 @@ def command(request: EvalRequest) -> list[str]:
         words += ["--gen_kwargs", json.dumps(dict(request.gen_kwargs))]
     if request.metadata:
         words += ["--metadata", json.dumps(dict(request.metadata))]
-    if cache := response_cache(request):
-        words += ["--use_cache", cache]
     return words
 
 
@@ -91,23 +92,25 @@ def evaluate(request: EvalRequest) -> Path:
     manager = _task_manager(request)
     tasks = _load_tasks(request.tasks, manager)
     tracker = EvaluationTracker(output_path=str(request.output_path))
-    results = simple_evaluate(
-        model=request.model,
-        model_args=dict(request.model_args),
-        tasks=tasks,
-        num_fewshot=request.num_fewshot,
-        batch_size=request.batch_size,
-        device=_device(request),
-        limit=request.limit,
-        use_cache=response_cache(request),
-        apply_chat_template=bool(request.apply_chat_template),
-        gen_kwargs=dict(request.gen_kwargs) or None,
-        task_manager=manager,
-        evaluation_tracker=tracker,
-        log_samples=True,
-        verbosity=None,
-    )
+    with in_place_of_caching():
+        results = simple_evaluate(
+            model=request.model,
+            model_args=dict(request.model_args),
+            tasks=tasks,
+            num_fewshot=request.num_fewshot,
+            batch_size=request.batch_size,
+            device=_device(request),
+            limit=request.limit,
+            use_cache=response_cache(request),
+            apply_chat_template=bool(request.apply_chat_template),
+            gen_kwargs=dict(request.gen_kwargs) or None,
+            task_manager=manager,
+            evaluation_tracker=tracker,
+            log_samples=True,
+            verbosity=None,
+        )
     if results is not None:  # the first process of several
+        results["config"]["model_args"] = without_secrets(request.model_args)
         check_model(request)  # pickled weights of the hub are here only now
         _save(tracker, results)
     return request.output_path / str(tracker.general_config_tracker.model_name_sanitized)
@@ -117,7 +120,12 @@ def settled(request: EvalRequest) -> EvalRequest:
     """The request with a chat template or without one, where it leaves that to the model.
 
     A model of the hub that is not on this machine yet is taken for one without.
+
+    Raises:
+        HarnessError: If a chat template is asked for, and the model has none.
     """
+    if request.apply_chat_template:
+        require_template(request.model, request.model_args)
     if request.apply_chat_template is not None:
         return request
     chat = request.metadata.get("template") != "dolly" and has_template(request.model, request.model_args)
@@ -125,12 +133,17 @@ def settled(request: EvalRequest) -> EvalRequest:
 
 
 def response_cache(request: EvalRequest) -> str | None:
-    """What ``--use_cache`` is given.
-
-    lm-eval looks a response up by prompt and decoding alone, so the file's name holds all else that makes it.
-    """
+    """What lm-eval is told of where responses are kept; the file's name holds all that makes them but prompt and decoding."""
     if request.response_cache is None:
         return None
+    if kind := endpoint_kind(request.model):
+        seen = {
+            key: str(value)
+            for key, value in request.model_args.items()
+            if key not in without_effect(request.model_args)
+        }
+        asked = {"endpoint": kind, "backend": request.model, "arguments": seen, "lm_eval": version("lm_eval")}
+        return _file(request.response_cache, asked)
     models = [str(request.model_args[key]) for key in ("pretrained", "peft") if key in request.model_args]
     revision = str(request.model_args.get("revision") or "") or None
     made_by = {
@@ -139,7 +152,11 @@ def response_cache(request: EvalRequest) -> str | None:
         "arguments": {key: str(value) for key, value in request.model_args.items()},
         "libraries": {name: version(name) for name in ("lm_eval", "torch", "transformers")},
     }
-    return str(request.response_cache / sha256_bytes(canonical_json(made_by).encode())[:16])
+    return _file(request.response_cache, made_by)
+
+
+def _file(folder: Path, made_by: Mapping[str, Any]) -> str:
+    return str(folder / sha256_bytes(canonical_json(made_by).encode())[:16])
 
 
 def _of_responses(identity: dict[str, Any]) -> dict[str, Any]:
@@ -172,7 +189,7 @@ def _task_manager(request: EvalRequest) -> Any:
     """An index of our tasks, and of lm-eval's own where they are asked for: indexing those takes seconds."""
     from lm_eval.tasks import TaskManager
 
-    metadata = {**request.metadata, **request.model_args}  # as lm_eval's command merges them
+    metadata = {**request.metadata, **without_secrets(request.model_args)}  # as lm_eval's command merges them
     ours_at = include_path(TaskManager)
     manager = TaskManager(include_path=ours_at, include_defaults=False, metadata=metadata)
     ours = list(manager.all_tasks)
@@ -252,6 +269,9 @@ def check_model(request: EvalRequest, *, download: bool = False) -> None:
         HarnessError: See `harness.lmeval.models.registry.require_known` and `harness.lmeval.bridge.whole_model`.
     """
     registry.require_known(request.model)
+    if endpoint_kind(request.model):
+        require_endpoint(request.model, request.model_args)
+        return
     pretrained = str(request.model_args.get("pretrained", ""))
     folder = Path(pretrained)
     looks_local = folder.is_absolute() or pretrained.startswith(".") or len(folder.parts) > 2

@@ -26,13 +26,23 @@ import harness
 from harness.data import documents
 from harness.errors import HarnessError
 from harness.lmeval import fewshot
-from harness.lmeval.bridge import context, hand_over, plain_errors, ranks, sample_log, token_limit
+from harness.lmeval.bridge import (
+    apis,
+    context,
+    endpoints,
+    hand_over,
+    plain_errors,
+    ranks,
+    sample_log,
+    token_limit,
+)
 from harness.lmeval.bridge.attention import language_model
 from harness.lmeval.bridge.whole_model import Loaded, require_whole_files
 from harness.lmeval.options import parse
 from harness.metrics.base import Sample
 from harness.metrics.suite import Summary
 from harness.records import provenance
+from harness.records.lm_eval_log import readable
 from harness.records.samples import find_source
 
 plain_errors.install()
@@ -146,16 +156,18 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
     def prepare(self, lm: Any) -> None:
         """Called with the evaluated model before anything is generated: prompts that are too long are cut, and counted.
 
-        Metrics that read the model's attention are shown it, and say now what they lack.
+        Metrics that read the model's attention are shown it, and say now what they lack; so do those that are made for other texts.
         """
+        endpoints.prepare(lm)
         require_whole_files(Loaded.of_model(lm))
         if not self._in_chat and self.options.wording.differs and _has_chat_template(lm):
             _tell_of_chat(self.config.task)
-        self._model = provenance.evaluated_model(lm)
+        self._model = apis.description(lm) if apis.is_endpoint(lm) else provenance.evaluated_model(lm)
         self._count_tokens = token_limit.token_counter(lm)
         self._token_limit = getattr(lm, "max_gen_toks", None)
         self._shortened = context.fit_prompts(lm, self._responses())
         if "bypass" not in self._metric_fn_list:
+            self.suite.check_sources([document.get("source", "") for document in self.documents.rows])
             self.suite.prepare(language_model(lm))
 
     def _responses(self) -> list[Instance]:
@@ -217,6 +229,8 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
             metadata["counts"] |= dict(self._metric_counts)
         if self.suite.absent:
             metadata["absent"] = self.suite.absent
+        if held_out := {key: found and found.to_dict() for key, found in self.suite.held_out().items()}:
+            metadata["held_out"] = held_out
         if self._examples is not None:
             metadata["fewshot_source"] = self._examples.source
         dumped["metadata"] = metadata
@@ -264,7 +278,7 @@ def _tell_of_former_names() -> None:
 
 
 def _has_chat_template(lm: Any) -> bool:
-    return bool(getattr(getattr(lm, "tokenizer", None), "chat_template", None))
+    return bool(getattr(token_limit.tokenizer_of(lm), "chat_template", None))
 
 
 @functools.cache
@@ -277,7 +291,7 @@ def _tell_of_chat(task: str) -> None:
 
 
 def _sample(instance: Instance, response: str, truncated: bool | None) -> Sample:
-    doc, prompt = instance.doc, instance.args[0]
+    doc, prompt = instance.doc, readable(instance.args[0])
     place = find_source(prompt, doc.get("source", ""))
     return Sample(
         source=doc.get("source", ""),

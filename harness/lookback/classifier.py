@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from harness.errors import HarnessError
 from harness.files import canonical_json, sha256_bytes, write_atomic
+from harness.stats.held_out import HeldOut
 
 FloatArray = NDArray[np.float64]
 
@@ -41,12 +42,18 @@ class Classifier:
     made_for: Mapping[str, Any] = field(default_factory=dict)
     """Fingerprint of the model whose ratios it was fitted on, see `fingerprint`; empty: not known."""
     info: Mapping[str, Any] = field(default_factory=dict)
-    """Where it comes from, and how well it did."""
+    """Where it comes from; under ``held_out`` how well it tells windows apart on documents that it was not fitted on."""
 
     @property
     def layout(self) -> tuple[int, int]:
         """(layers, heads)."""
         return self.weight.shape[0], self.weight.shape[1]
+
+    @property
+    def held_out(self) -> HeldOut | None:
+        """How well it does on documents that it was not fitted on; None: nobody has said."""
+        stated = self.info.get("held_out")
+        return HeldOut.from_dict(stated) if stated else None
 
     @property
     def digest(self) -> str:
@@ -87,11 +94,15 @@ class Classifier:
         write_atomic(path, save(tensors, {"settings": canonical_json(settings)}))
 
 
-def load(path: Path) -> Classifier:
+def load(path: Path, *, unproven: bool = False) -> Classifier:
     """Read a classifier.
 
+    Args:
+        path: The file.
+        unproven: Take it also if on held-out documents it was no better than chance.
+
     Raises:
-        HarnessError: If there is none at this path, or the file is something else.
+        HarnessError: If there is none at this path, the file is something else, or it learned nothing.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -112,11 +123,18 @@ def load(path: Path) -> Classifier:
                 raise ValueError("not a lookback classifier")
             settings = {name: stored[name] for name in _SETTINGS}
             weight, bias = file.get_tensor("weight"), float(file.get_tensor("bias"))
+            held_out = Classifier(weight=weight, bias=bias, **settings).held_out
         if weight.ndim != 2 or not np.isfinite(weight).all() or not np.isfinite(bias):
             raise ValueError(f"weights of shape {weight.shape}, all of which must be finite")
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         remedy = "Give the file that `harness lookback fit` or `import` wrote."
         raise HarnessError(f"{path}: not a lookback classifier ({error})", remedy) from error
+    if held_out and not held_out.beats_chance and not unproven:
+        raise HarnessError(
+            f"{path}: this lookback classifier learned nothing that shows: {held_out}, where chance is 0.5",
+            "Fit it on more rows, or on rows with more of both kinds; to score by it all the same: "
+            "--metadata lookback_unproven=true.",
+        )
     return Classifier(weight=weight, bias=bias, **settings)
 
 

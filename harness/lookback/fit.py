@@ -23,6 +23,7 @@ from harness.lookback.rows import Row
 from harness.lookback.scoring import ratios_of
 from harness.lookback.windows import Span, features, predefined, sliding, token_labels, window_labels
 from harness.models.load import LanguageModel
+from harness.stats.held_out import HeldOut
 
 IntArray = NDArray[np.int64]
 SCHEMES: Mapping[str, Callable[[IntArray], list[Span]]] = {
@@ -121,6 +122,19 @@ def evaluate(classifier: Classifier, examples: Sequence[Example], scheme: str) -
     """AUROC of a classifier on examples, read by a model of its layout."""
     x, y = dataset(examples, scheme)
     return auroc(classifier.probabilities(x), y)
+
+
+def held_out(classifier: Classifier, examples: Sequence[Example], scheme: str = "sliding") -> HeldOut:
+    """How well a classifier tells windows apart on documents that it was not fitted on; by default the windows that are scored."""
+    scores: list[float] = []
+    labels: list[int] = []
+    documents: list[str] = []
+    for example in examples:
+        x, y = dataset([example], scheme)
+        scores += classifier.probabilities(x).tolist()
+        labels += y.tolist()
+        documents += [example.row.context] * len(y)
+    return HeldOut.measure(scores, labels, documents)
 
 
 def split(rows: Sequence[Row], test_share: float) -> tuple[list[Row], list[Row]]:

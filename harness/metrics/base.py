@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from harness.stats.bootstrap import ScoreFunction
+from harness.stats.held_out import HeldOut
 from harness.stats.ties import FloatArray
 
 if TYPE_CHECKING:
@@ -147,6 +148,17 @@ class Metric(ABC):
             HarnessError: If what the user named cannot be used: now, not after hours of generation.
         """
 
+    def check_sources(self, sources: Sequence[str]) -> None:  # noqa: B027  # most metrics take any
+        """Called before anything is generated, with what the responses will be held against.
+
+        Raises:
+            HarnessError: If the metric means nothing on such texts.
+        """
+
+    def held_out(self) -> dict[str, HeldOut | None]:
+        """For each key that a fitted model gives: how well it tells faithful texts from others; None where nobody has said."""
+        return {}
+
     def counts(self) -> dict[str, int]:
         """What happened to the samples of the last `score`, to be summed over processes and reported beside the scores."""
         return {}
@@ -154,6 +166,11 @@ class Metric(ABC):
     def corpus_scores(self, key: str, sums: FloatArray, /) -> FloatArray:
         """Map statistics summed over each of b corpora, shape [b, k], to b scores, shape [b]."""
         raise NotImplementedError(f"{type(self).__name__}: {key} is a mean over samples, no corpus score")
+
+
+def is_true(option: object) -> bool:
+    """An option that is yes or no, as Python, JSON or a shell word gives it."""
+    return str(option).lower() == "true"
 
 
 def _none_known(_key: str, _statistics: Sequence[float]) -> None:

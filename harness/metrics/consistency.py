@@ -14,7 +14,8 @@ from harness.judges import Judge, hhem21, load
 from harness.judges.judge import THRESHOLD
 from harness.judges.load import HHEM10_REVISION
 from harness.metrics import signatures
-from harness.metrics.base import Family, Metric, Options, Sample, Score
+from harness.metrics.base import Family, Metric, Options, Sample, Score, is_true
+from harness.stats.held_out import HeldOut
 
 MEAN, RATE = "factual_consistency", "factual_consistency_rate"
 SCORES = {
@@ -28,6 +29,7 @@ OPTIONS: Options = {
     "judge_device": None,
     "judge_dtype": "float32",
     "judge_batch_tokens": 0,
+    "judge_unproven": False,  # takes a judge of which nothing shows that its scores mean anything, see `harness.judges.load`
 }
 
 _FORM = (
@@ -51,9 +53,10 @@ class Consistency(Metric):
         device: Torch device; None takes the accelerator where there is one.
         dtype: Precision of the judge.
         batch_tokens: Padded tokens of a batch; 0 takes what suits the device.
+        unproven: As in `harness.judges.load`.
 
     Raises:
-        HarnessError: If the judge cannot be had or fails its self-test: now, and not after an evaluation of hours.
+        HarnessError: If the judge cannot be had, learned nothing or fails its self-test: now, and not after an evaluation of hours.
     """
 
     scores = SCORES
@@ -65,10 +68,19 @@ class Consistency(Metric):
         device: str | None = None,
         dtype: str = "float32",
         batch_tokens: int = 0,
+        unproven: bool = False,
     ) -> None:
-        self._load = {"name": name, "device": device, "dtype": dtype, "batch_tokens": batch_tokens}
+        self._load = {
+            "name": name,
+            "device": device,
+            "dtype": dtype,
+            "batch_tokens": batch_tokens,
+            "unproven": unproven,
+        }
         # tested now, weights given back until they are needed: the evaluated model may want all of the memory
-        self._signature = self._judge().signature()
+        judge = self._judge()
+        self._signature, self._held_out = judge.signature(), judge.held_out
+        self._reads_any_text = judge.domain is None
         self._counts: dict[str, int] = {}
 
     def _judge(self) -> Judge:
@@ -91,6 +103,15 @@ class Consistency(Metric):
             "judge_over_length": judge.counts.over_length,
         }
         return scores
+
+    def check_sources(self, sources: Sequence[str]) -> None:
+        """See `harness.metrics.base.Metric`: `embedded` knows the news world alone."""
+        if not self._reads_any_text:
+            self._judge().check_sources(sources)
+
+    def held_out(self) -> dict[str, HeldOut | None]:
+        """See `harness.metrics.base.Metric`."""
+        return dict.fromkeys(self.scores, self._held_out)
 
     def counts(self) -> dict[str, int]:
         """What happened to the samples of the last `score`: not scored (and why), cut, or longer than the judge was trained on."""
@@ -117,6 +138,7 @@ def from_options(options: Options) -> Consistency:
         device=options["judge_device"],
         dtype=str(options["judge_dtype"]),
         batch_tokens=int(options["judge_batch_tokens"] or 0),
+        unproven=is_true(options["judge_unproven"]),
     )
 
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from harness.errors import HarnessError
 from harness.metrics import signatures
-from harness.metrics.base import CorpusScore, Family, FloatArray, Metric, Options, Sample, Score
+from harness.metrics.base import CorpusScore, Family, FloatArray, Metric, Options, Sample, Score, is_true
 from harness.stats.bootstrap import ScoreFunction
+from harness.stats.held_out import HeldOut
 
 if TYPE_CHECKING:
     from harness.lookback.classifier import Classifier
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 OPTIONS: Options = {
     "lookback_classifier": None,  # a file, or "shipped": the package's own for models like the evaluated one
     "lookback_model": None,  # reads the responses in place of the evaluated model
+    "lookback_unproven": False,  # takes a classifier that was no better than chance on held-out documents
     "lookback_optional": False,  # a model that the named classifier does not fit has no factual rate, and is no error
 }
 SHIPPED = "shipped"
@@ -59,6 +61,11 @@ _FORM = (
 )
 
 _log = logging.getLogger(__name__)
+_UNSEEN = "the evaluated model runs in an engine, or behind an API, that does not show its attention"
+_HOW_UNSEEN = (
+    "To get the factual rate: fit a classifier for a local copy of the model (harness lookback fit --help) and pass both: "
+    "--metadata lookback_classifier=FILE,lookback_model=PATH."
+)
 _HOW = (
     "To get the factual rate: fit a classifier for the model (harness lookback fit --help) and pass "
     "--metadata lookback_classifier=FILE."
@@ -95,15 +102,22 @@ class Lookback(Metric):
     Args:
         classifier: A file, ``shipped``, or None.
         model: Path or hub name of a model that reads the responses in place of the evaluated one.
+        unproven: Take a classifier that was no better than chance on held-out documents.
         optional: A model that the named classifier does not fit has no scores, with the reason, as one that none is shipped for.
     """
 
     scores = SCORES
 
     def __init__(
-        self, classifier: str | None = None, model: str | None = None, *, optional: bool = False
+        self,
+        classifier: str | None = None,
+        model: str | None = None,
+        *,
+        optional: bool = False,
+        unproven: bool = False,
     ) -> None:
         self._wanted = classifier
+        self._unproven = unproven
         self._optional = optional
         self._model_path = model
         self._ready: tuple[LanguageModel, Classifier] | None = None
@@ -131,13 +145,20 @@ class Lookback(Metric):
         from harness.models.load import load_language_model
 
         if self._wanted is None:
-            self._give_up(f"no lookback classifier was given. {_HOW}")
+            unseen = model is None and not self._model_path
+            self._give_up(
+                f"{_UNSEEN}. {_HOW_UNSEEN}" if unseen else f"no lookback classifier was given. {_HOW}"
+            )
             return
-        named = None if self._wanted == SHIPPED else load(Path(self._wanted).expanduser())
+        named = (
+            None
+            if self._wanted == SHIPPED
+            else load(Path(self._wanted).expanduser(), unproven=self._unproven)
+        )
         reader = load_language_model(self._model_path) if self._model_path else model
         if reader is None:
             raise HarnessError(
-                "the evaluated model runs in an engine that does not show its attention",
+                _UNSEEN,
                 "Name a local copy that reads the responses afterwards: --metadata lookback_model=PATH.",
             )
         if named is not None:
@@ -158,6 +179,10 @@ class Lookback(Metric):
         if problem is not None:
             raise problem
         self._ready = reader, classifier
+
+    def held_out(self) -> dict[str, HeldOut | None]:
+        """See `harness.metrics.base.Metric`."""
+        return dict.fromkeys(self.scores, self._ready[1].held_out) if self._ready else {}
 
     def _give_up(self, reason: str) -> None:
         sentences = [" ".join(line.split()).removesuffix(".") for line in reason.splitlines()]
@@ -256,7 +281,8 @@ def from_options(options: Options) -> Lookback:
     return Lookback(
         options["lookback_classifier"],
         options["lookback_model"],
-        optional=str(options["lookback_optional"]).lower() == "true",
+        optional=is_true(options["lookback_optional"]),
+        unproven=is_true(options["lookback_unproven"]),
     )
 
 

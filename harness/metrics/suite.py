@@ -19,6 +19,7 @@ from harness.metrics.answers import KINDS, AnswerRule
 from harness.metrics.base import CorpusScore, FloatArray, Metric, Sample, Score
 from harness.stats.bootstrap import ScoreFunction
 from harness.stats.headline import headline, headline_value
+from harness.stats.held_out import HeldOut
 
 if TYPE_CHECKING:
     from harness.models.load import LanguageModel
@@ -95,6 +96,15 @@ class Suite:
         """Show the evaluated model to the metrics that read its attention; None if it has none to show."""
         for metric in self.metrics:
             metric.prepare(model)
+
+    def check_sources(self, sources: Sequence[str]) -> None:
+        """Show the documents' sources to the metrics, of which some mean nothing on some texts; see `Metric.check_sources`."""
+        for metric in self.metrics:
+            metric.check_sources(sources)
+
+    def held_out(self) -> dict[str, HeldOut | None]:
+        """Of the scores that a fitted model gives, how well it tells faithful texts from others; None where nobody has said."""
+        return {key: found for metric in self.metrics for key, found in metric.held_out().items()}
 
     @property
     def absent(self) -> dict[str, str]:

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.models.hub_errors import first_line, refused
+
+__all__ = ["cached", "fetch", "first_line", "resolved", "snapshot"]
 
 _PROBE_SECONDS = 5.0
-_OF_A_MODEL = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+OF_A_MODEL = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+_TWICE = ("*consolidated*", "*/*.safetensors")
+"""The same weights again, in other layouts."""
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _REMEDY = "Give an existing model folder, or a hub name such as organisation/model with access to the hub."
 
 
-def fetch(repo: str, filename: str, *, revision: str | None, remedy: str = _REMEDY) -> Path:
+def fetch(
+    repo: str, filename: str, *, revision: str | None, kind: str = "model", remedy: str = _REMEDY
+) -> Path:
     """A file of a hub repository, from the cache of this machine where it is there.
+
+    Args:
+        repo: Owner and name.
+        filename: Path in the repository.
+        revision: Commit, tag or branch.
+        kind: ``model`` or ``dataset``.
+        remedy: What to do where the hub's answer leaves no better advice.
 
     Raises:
         HarnessError: If it is not in the cache and the hub cannot be reached or does not have it.
@@ -22,7 +40,7 @@ def fetch(repo: str, filename: str, *, revision: str | None, remedy: str = _REME
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
     try:
-        return Path(hf_hub_download(repo, filename, revision=revision, local_files_only=True))
+        return Path(hf_hub_download(repo, filename, repo_type=kind, revision=revision, local_files_only=True))
     except Exception as error:  # "not in the cache" has several types, which differ between releases
         reason = error
     where = f"{repo}{f'@{revision[:12]}' if revision else ''}: {filename}"
@@ -33,51 +51,99 @@ def fetch(repo: str, filename: str, *, revision: str | None, remedy: str = _REME
             f"{where} is not on this machine, and the hub cannot be reached", remedy
         ) from reason
     try:
-        return Path(hf_hub_download(repo, filename, revision=revision))
+        return Path(hf_hub_download(repo, filename, repo_type=kind, revision=revision))
     except Exception as error:
-        raise HarnessError(f"{where} cannot be had from the hub: {first_line(error)}", remedy) from error
+        raise refused(error, where, repo, remedy=remedy) from error
 
 
-def snapshot(repo: str, *, revision: str | None, what: str) -> Path:
-    """Folder with a model's configuration, tokenizer and safetensors weights; what the cache lacks is downloaded.
+def snapshot(
+    repo: str,
+    *,
+    revision: str | None,
+    what: str,
+    only: Sequence[str] = OF_A_MODEL,
+    remedy: str = _REMEDY,
+) -> Path:
+    """Folder of a commit with a model's configuration, tokenizer and safetensors weights; what the cache lacks is downloaded.
+
+    What the repository holds is known from its own list: a file that could not be had is an error, and never taken for one that is
+    not there.
 
     Args:
+        repo: Owner and name.
+        revision: Commit, tag or branch; None: the main branch as it is now.
         what: The model as the user named it, for the error message.
+        only: Patterns of the wanted files.
+        remedy: What to do where the hub's answer leaves no better advice.
 
     Raises:
-        HarnessError: If it is not in the cache and the hub cannot be reached or does not have it.
+        HarnessError: If it is not in the cache and the hub cannot be reached, refuses, or has weights in pickles alone.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.constants import HF_HUB_OFFLINE
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    offline = HF_HUB_OFFLINE or not _hub_answers()
     try:
-        return Path(
+        folder = Path(
             snapshot_download(
                 repo,
                 revision=revision,
-                allow_patterns=_OF_A_MODEL,
-                ignore_patterns=[
-                    "*consolidated*",
-                    "*/*.safetensors",
-                ],  # the same weights again, in other layouts
-                local_files_only=HF_HUB_OFFLINE or not _hub_answers(),
+                allow_patterns=list(only),
+                ignore_patterns=list(_TWICE),
+                local_files_only=offline,
             )
         )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        raise HarnessError(
-            f"{what}: no such folder, and not found on the hub ({first_line(error)})", _REMEDY
+        held = [] if offline or any(folder.glob("*.safetensors")) else _names(repo, folder.name)
+    except Exception as error:  # the HTTP library's errors are others from release to release
+        if offline and not HF_HUB_OFFLINE:
+            raise HarnessError(
+                f"{what}: no such folder, not on this machine, and the hub cannot be reached", remedy
+            ) from error
+        raise refused(
+            error, f"{what}: no such folder, and not to be had from the hub", repo, remedy=remedy
         ) from error
+    pickled = [name for name in held if name.endswith(_PICKLED) and "/" not in name]
+    if pickled:
+        raise HarnessError(
+            f"{what}: its weights are pickled ({pickled[0]}), and pickles are never loaded",
+            f"Name a revision with safetensors: {repo}@refs/pr/N, where the hub has a pull request that converts it (see its page, "
+            "Community); or save it as safetensors on a machine where you trust it (save_pretrained), and give that folder.",
+        )
+    return folder
 
 
 def cached(repo: str, revision: str | None) -> Path | None:
-    """Folder of what this machine's cache holds of a repository; None if that is nothing. The hub is not asked."""
-    from huggingface_hub import snapshot_download
+    """Folder of what this machine's cache holds of a repository's commit; None if that is nothing. The hub is not asked."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.file_download import repo_folder_name
 
+    storage = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model")
+    ref = storage / "refs" / (revision or "main")
+    commit = ref.read_text("utf-8").strip() if ref.is_file() else revision
+    folder = storage / "snapshots" / commit if commit else None
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def resolved(repo: str, revision: str | None, *, kind: str, what: str, remedy: str) -> str:
+    """The commit that a revision of a repository names now; the hub is asked unless it is a commit.
+
+    Raises:
+        HarnessError: If the hub refuses or cannot be reached.
+    """
+    from huggingface_hub import HfApi
+
+    if revision and _COMMIT.fullmatch(revision):
+        return revision
     try:
-        return Path(snapshot_download(repo, revision=revision, local_files_only=True))
-    except Exception:  # not in the cache, or no name of a repository at all
-        return None
+        return str(HfApi().repo_info(repo, repo_type=kind, revision=revision).sha)
+    except Exception as error:
+        raise refused(error, what, repo, remedy=remedy) from error
+
+
+def _names(repo: str, commit: str) -> list[str]:
+    from huggingface_hub import HfApi
+
+    return HfApi().list_repo_files(repo, revision=commit)
 
 
 @lru_cache(maxsize=1)
@@ -91,8 +157,3 @@ def _hub_answers() -> bool:
     except Exception:  # the client's error types depend on its release; any of them means no
         return False
     return True
-
-
-def first_line(error: BaseException) -> str:
-    """What an error of a library says in one line; its type where it says nothing."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

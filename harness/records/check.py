@@ -21,6 +21,7 @@ from harness.metrics.registry import FAMILIES, corpus_scorer, score_of, signatur
 from harness.metrics.suite import Bootstrap
 from harness.records.described import describe
 from harness.records.documents import Document
+from harness.records.evidence import wrong_measurements
 from harness.records.headlines import wrong_headlines
 from harness.records.record import Header, Scored
 from harness.stats.rounding import rounded
@@ -54,6 +55,7 @@ def wrong_settings(record: Header) -> list[str]:
     found += [f"unknown metric family {name!r}" for name in record.metrics if name not in FAMILIES]
     if not 0 <= record.provenance["date"] < _END_OF_TIME:
         found.append(f"date {record.provenance['date']} is no time")
+    found += wrong_measurements(record)
     if record.documents is None and not record.measured_elsewhere:
         found.append("no hash of the documents")
     if record.metrics and record.measured_elsewhere:

@@ -12,6 +12,7 @@ from harness.errors import HarnessError
 from harness.metrics import answers
 from harness.metrics.base import Score
 from harness.records.described import describe, in_order
+from harness.records.evidence import no_evidence
 from harness.records.failures import answered_nothing, filled_statistics, filled_values
 from harness.records.headlines import scorer_of
 from harness.records.record import Header, Scored
@@ -74,6 +75,8 @@ class ScoreComparison:
     """None where the records have no length, or the score is itself one of style."""
     tests: int
     """Tests that Holm's correction is over."""
+    no_evidence: str | None = None
+    """Why the score says nothing of faithfulness, whatever its difference; see `harness.records.evidence`."""
 
     @property
     def detectable(self) -> float | None:
@@ -222,6 +225,7 @@ def _compare_score(baseline: Scored, candidate: Scored, key: Key) -> ScoreCompar
         failures=_with_failures(baseline, candidate, key, score),
         matched=_matched(baseline, candidate, key) if both.any() else None,
         tests=1,
+        no_evidence=no_evidence(baseline, key) or no_evidence(candidate, key),
     )
 
 
@@ -257,10 +261,14 @@ def _with_failures(baseline: Scored, candidate: Scored, key: Key, score: Score) 
 
 
 def default_keys(baseline: Header, candidate: Header) -> list[Key]:
-    """Scores of both records that have a better direction: faithfulness first, then overlap, then the others."""
+    """Scores of both records that have a better direction: faithfulness first, then overlap, then the others.
+
+    What is no evidence comes last.
+    """
     shared = [key for key in baseline.scores if key in candidate.scores]
     directed = [key for key in shared if baseline.scores[key]["higher_is_better"] is not None]
-    return in_order(directed or shared)
+    ordered = in_order(directed or shared)
+    return sorted(ordered, key=lambda key: bool(no_evidence(baseline, key) or no_evidence(candidate, key)))
 
 
 def incompatibilities(baseline: Scored, candidate: Scored, keys: Sequence[Key]) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.data.prompts import chat_text
 from harness.errors import HarnessError
 from harness.files import iter_jsonl, sha256_bytes
 
@@ -54,16 +55,16 @@ def newest_results(folder: Path) -> Path:
 
 
 def results_folders(folder: Path) -> list[Path]:
-    """The folder itself if it holds results, else those in it that do: lm-eval makes one for each model in ``--output_path``.
+    """The folder itself if it holds results, else those below it that do: lm-eval makes one for each model in ``--output_path``.
 
     Raises:
         HarnessError: If there are none.
     """
     found = [folder] if any(folder.glob("results_*.json")) else []
-    found = found or sorted({path.parent for path in folder.glob("*/results_*.json")})
+    found = found or sorted({path.parent for path in folder.rglob("results_*.json")})
     if not found:
         raise HarnessError(
-            f"{folder}: no results_*.json in it, nor in a folder in it",
+            f"{folder}: no results_*.json in it, nor in a folder below it",
             "Give a folder that lm_eval --output_path wrote.",
         )
     return found
@@ -134,9 +135,26 @@ def _missing(row: Mapping[str, Any]) -> list[str]:
 
 
 def prompt_of(row: Mapping[str, Any]) -> str:
-    """The prompt; a chat backend's is the one field of a tuple."""
+    """The prompt as it was hashed; a chat backend's is the one field of a tuple, JSON as text."""
     prompt = row["arguments"]["gen_args_0"]["arg_0"]
     return str(prompt[0] if isinstance(prompt, list) and prompt else prompt)
+
+
+def readable_prompt_of(row: Mapping[str, Any]) -> str:
+    """The prompt for readers: a chat that was sent as messages with each turn below its role."""
+    return readable(row["arguments"]["gen_args_0"]["arg_0"])
+
+
+def readable(prompt: Any) -> str:
+    """A prompt of lm-eval for readers, as text or as the messages of a chat backend."""
+    if isinstance(prompt, str):
+        return prompt
+    found = list(prompt)
+    try:
+        messages = json.loads(found[0]) if len(found) == 1 and isinstance(found[0], str) else found
+        return chat_text(messages)
+    except (ValueError, TypeError, AttributeError):
+        return str(found[0] if len(found) == 1 else found)
 
 
 def _changed(row: Mapping[str, Any]) -> list[str]:

@@ -169,6 +169,7 @@ def _provenance(
 ) -> dict[str, Any]:
     config = results["configs"][task]
     runtime = metadata.get("runtime") or {}
+    held_out = metadata.get("held_out")
     seconds = float(results.get("total_evaluation_time_seconds") or 0)
     return {
         "model": runtime.get("model") or _model(results),
@@ -192,6 +193,7 @@ def _provenance(
         "tasks_in_run": len(results["configs"]),
         "software": runtime.get("software") or stated_software(results),
         "machine": runtime.get("machine") or stated_machine(results),
+        **({"held_out": held_out} if isinstance(held_out, dict) else {}),
     }
 
 

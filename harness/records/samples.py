@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Any
 
 from harness.records.documents import Document
-from harness.records.lm_eval_log import prompt_of
+from harness.records.lm_eval_log import readable_prompt_of
 from harness.records.record import SOURCE, SampleRecord
 from harness.stats.rounding import rounded
 
@@ -57,7 +57,7 @@ def _document(row: Row) -> Document:
 def _sample(rows: Sequence[Row], document: Document) -> SampleRecord:
     """One document's lines, one for each filter."""
     first = rows[0]
-    prompt, source_chars = _template(prompt_of(first), document.source)
+    prompt, source_chars = _template(readable_prompt_of(first), document.source)
     scores: dict[str, float] = {}
     for row in rows:
         for name in row["metrics"]:

@@ -44,7 +44,7 @@ def verdict(comparison: Comparison, baseline: str, candidate: str) -> str:
     first = comparison.scores[0]
     where = f" in {first.task}" if len({found.task for found in comparison.scores}) > 1 else ""
     found = _Words(first, f"{first.key}{where}", len(comparison.scores), baseline, candidate)
-    return " ".join(filter(None, (found.main(), found.failures())))
+    return " ".join(filter(None, (found.main(), found.failures(), found.evidence())))
 
 
 class _Words:
@@ -88,6 +88,11 @@ class _Words:
             return f"{counts}."
         tested = self._test(difference, failures.p_holm)
         return f"{counts}; with failures counted as failures the difference is {self._change(difference)} ({tested})."
+
+    def evidence(self) -> str:
+        """That the score is no evidence, where it is none."""
+        reason = self.found.no_evidence
+        return f"This is no evidence: {self.found.key} is {reason}." if reason else ""
 
     def _change(self, difference: Difference) -> str:
         scale = self.found.score.scale

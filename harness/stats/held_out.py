@@ -65,7 +65,8 @@ class HeldOut:
         return self.low > CHANCE
 
     def __str__(self) -> str:
-        return f"AUROC {self.auroc:.3f} [{self.low:.3f}, {self.high:.3f}] on {self.n:,} of {self.documents:,} held-out documents"
+        interval = f"{self.auroc:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return f"AUROC {interval} ({self.n:,} scores of {self.documents:,} held-out documents)"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; null for what is no number."""

@@ -482,7 +482,7 @@ ARTICLE = "The report says that Mara Lind won the race in Orvik on Monday."
             {"teacher": str(models.path("teacher")), "data": "rows.jsonl", "max-new-tokens": 8},
             "out",
         ),
-        (["judge", "score"], {"path": "pairs.jsonl", "judge": "embedded"}, "out"),
+        (["judge", "score"], {"path": "pairs.jsonl", "judge": "embedded", "unproven": True}, "out"),
     ],
 )
 @pytest.mark.usefixtures("rows")

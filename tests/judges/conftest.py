@@ -68,6 +68,8 @@ def make_hhem21(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         model = T5ForTokenClassification(config)
         for weight in model.parameters():  # T5's own start gives scores of 0.5 all over
             torch.nn.init.normal_(weight, std=0.3)
+        with torch.no_grad():  # and these hardly more, which no judge may
+            model.classifier.weight.mul_(4)
         state = {f"t5.{name}": value.clone() for name, value in model.state_dict().items()}
         state.pop("t5.transformer.encoder.embed_tokens.weight")
         if change:
@@ -165,4 +167,4 @@ def cross_encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return made
 
 
-from tests.lmeval.conftest import load_task, run_with_answers  # noqa: E402, F401
+from tests.lmeval.conftest import hub_like, load_task, run_with_answers  # noqa: E402, F401

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 
 from harness.cli import main
 from harness.errors import HarnessError
-from harness.files import read_jsonl, write_jsonl
+from harness.files import iter_jsonl, read_jsonl, write_jsonl
 from harness.judges import load, ranking
 from harness.judges.load import EMBEDDED
 from harness.judges.pairs import newsworld_pairs, read_pairs
@@ -95,6 +96,44 @@ def test_news_world_task_has_both_scores_and_names_the_judge(
     answer = "The Woodford Comets beat the Harton Tigers by 3 to 2."
     found = run_with_answers(wrong, lambda doc: answer)["results"][name]
     assert found["factual_consistency,none"] < 0.2
+
+
+def test_texts_outside_the_news_world_are_refused_unless_told(shared_data: Path) -> None:
+    judge = load("embedded", device="cpu")
+    known = judge.backbone.known_share  # type: ignore[attr-defined]
+    assert known([make_story("judge-tests", i).article for i in range(50)]) == 1
+    real = [row["source"] for row in iter_jsonl(shared_data / "realsumm" / "docs.jsonl")]
+    assert 0.2 < min(known([text]) for text in real) < max(known([text]) for text in real) < 0.65
+    with pytest.raises(
+        HarnessError, match=r"made for the news world and knows 4\d% of these sources' words"
+    ) as caught:
+        judge.score([(text, "A summary.") for text in real])
+    assert "judge_unproven=true" in caught.value.remedy
+    insisted = load("embedded", device="cpu", unproven=True)
+    assert all(0 <= score <= 1 for score in insisted.score([(text, "A summary.") for text in real[:2]]))
+
+
+def test_a_task_says_before_anything_is_generated_that_the_judge_knows_no_such_texts(
+    hub_like: Path, load_task: Callable[..., Any], run_with_answers: Callable[..., dict[str, Any]]
+) -> None:
+    name = "kd_xsum_factual"
+    options = {
+        "data_dir": str(hub_like),
+        "metrics": "consistency",
+        "judge": "embedded",
+        "answer_min_words": 0,
+    }
+    asked: list[Any] = []
+    with pytest.raises(HarnessError, match="made for the news world"):
+        run_with_answers(load_task(name, **options), lambda doc: asked.append(doc) or "x")
+    assert asked == []
+    results = run_with_answers(
+        load_task(name, **options, judge_unproven=True), lambda doc: doc["source"][:20]
+    )
+    metadata = results["configs"][name]["metadata"]
+    assert metadata["scores"]["factual_consistency"]["n"] == 3
+    assert metadata["metric_options"]["judge_unproven"] is True
+    assert metadata["held_out"]["factual_consistency"] == load("embedded").held_out.to_dict()  # type: ignore[union-attr]
 
 
 def test_judge_as_an_lm_eval_model_is_ranked(root: Path) -> None:
@@ -197,6 +236,7 @@ def test_judge_test_prints_its_checks(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["judge", "test", "embedded", "--device", "cpu"]) == 0
     out = capsys.readouterr().out
     assert "ok      stored scores" in out
+    assert "ok      held out: AUROC 0.98" in out
     assert "FAILED" not in out
     assert main(["judge", "test", "hhem-2.1"]) == 2  # not on this machine
     assert "judge=embedded" in capsys.readouterr().err
@@ -225,6 +265,37 @@ def test_fit_trains_calibrates_and_writes_a_judge(tmp_path: Path, capsys: pytest
     assert "isotonic" in judge.signature()
     stored = json.loads((tmp_path / "mine" / "judge.json").read_text())
     assert len(stored["self_test"]) == 8
+    assert judge.held_out is not None
+    assert stored["held_out"] == judge.held_out.to_dict()
+    assert judge.held_out.beats_chance
+    assert stored["domain"] is None
+
+
+def test_a_judge_that_learned_nothing_says_so_and_is_refused_unless_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = fit_data(tmp_path / "pairs.jsonl", 120)
+    rows = read_jsonl(data)
+    labels = random.Random(1).sample([row["label"] for row in rows], len(rows))
+    write_jsonl(data, [{**row, "label": label} for row, label in zip(rows, labels, strict=True)])
+    mine = str(tmp_path / "mine")
+    command = ["judge", "fit", "--data", str(data), "--base", "embedded", "--output", mine, "--device", "cpu"]
+    assert main([*command, "--epochs", "1", "--held-out", "0.3", "--learning-rate", "1e-6"]) == 0
+    assert "It learned nothing that shows" in capsys.readouterr().out
+    with pytest.raises(HarnessError, match=r"learned nothing that shows: AUROC 0\.") as caught:
+        load(mine, device="cpu")
+    assert "judge_unproven=true" in caught.value.remedy
+    held_out = load(mine, device="cpu", unproven=True).held_out
+    assert held_out is not None
+    assert held_out.low <= 0.5
+    assert held_out.to_dict() == json.loads((tmp_path / "mine" / "judge.json").read_text())["held_out"]
+    assert main(["judge", "test", mine, "--device", "cpu"]) == 2
+    assert "FAILED  held out: AUROC" in capsys.readouterr().out
+    pair = ["judge", "score", "--source", rows[0]["source"], "--summary", rows[0]["summary"], "--judge", mine]
+    assert main(pair) == 2
+    assert "learned nothing that shows" in capsys.readouterr().err
+    assert main([*pair, "--unproven", "--device", "cpu"]) == 0
+    assert f"held out: {held_out}" in capsys.readouterr().out
 
 
 def test_fit_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

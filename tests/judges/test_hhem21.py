@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from harness.errors import HarnessError
-from harness.judges import load
+from harness.judges import load, self_test
 from harness.judges.hhem21 import PARAMETERS, PROMPT, Hhem21
 from tests.judges.conftest import PAIRS, TEXT
 
@@ -170,7 +170,9 @@ def test_the_tied_weight_may_stand_under_either_name(both: bool, make_hhem21: Ca
     folder = make_hhem21(change)
     embedding = load_file(folder / "model.safetensors")[TIED].double()
     expected = [plain_score(folder, *pair, embedding=embedding) for pair in PAIRS[:2]]
-    assert load(str(folder), device="cpu").score(PAIRS[:2]) == pytest.approx(expected, abs=1e-6)
+    judge = load(str(folder), device="cpu", test=False)
+    assert judge.score(PAIRS[:2]) == pytest.approx(expected, abs=1e-6)
+    assert {check.name: check.passed for check in self_test.run(judge)}["ties"]
 
 
 def test_the_published_size_is_insisted_on(hhem21: Path) -> None:

@@ -149,7 +149,7 @@ def test_a_good_judge_passes_and_is_not_tested_twice(
     folder = cross_encoders["bert"]
     judge, stored = load(str(folder), device="cpu", test=False), stored_for(folder)
     checks = self_test.run(judge, stored)
-    assert {check.name for check in checks} == {"range", "stored scores", "order", "sides"}
+    assert {check.name for check in checks} == {"range", "stored scores", "order", "sides", "spread"}
     assert all(check.passed for check in checks)
     self_test.ensure(judge, stored)
     monkeypatch.setattr(self_test, "run", lambda *_: pytest.fail("tested again"))
@@ -172,7 +172,25 @@ def test_a_judge_that_gives_other_scores_than_stored_is_refused(
 def test_a_judge_that_reads_one_side_only_is_refused(cross_encoders: dict[str, Path]) -> None:
     judge = load(str(cross_encoders["bert"]), device="cpu", test=False)
     torch.nn.init.zeros_(judge.backbone._model.classifier.weight)  # type: ignore[attr-defined]
-    assert {check.name for check in self_test.run(judge) if not check.passed} == {"sides"}
+    assert {check.name for check in self_test.run(judge) if not check.passed} == {"sides", "spread"}
+
+
+def test_a_judge_whose_scores_hardly_move_is_refused(cross_encoders: dict[str, Path]) -> None:
+    """As one did that was fitted for a few minutes and scored everything from .493 to .5005."""
+    whole, judge = (load(str(cross_encoders["bert"]), device="cpu", test=False) for _ in range(2))
+    assert max(whole.score(PAIRS)) - min(whole.score(PAIRS)) > self_test.LEAST_SPREAD
+    head = judge.backbone._model.classifier  # type: ignore[attr-defined]
+    with torch.no_grad():
+        head.weight.mul_(0.01)
+        head.bias.zero_()
+    scores = judge.score(PAIRS)
+    assert 0 < max(scores) - min(scores) < 0.02
+    assert abs(sum(scores) / len(scores) - 0.5) < 0.02
+    assert {check.name for check in self_test.run(judge) if not check.passed} == {"spread"}
+    with pytest.raises(
+        HarnessError, match=r"spread: the pairs' scores lie in 0\.\d+ to 0\.\d+ \(at least 0\.05 apart"
+    ):
+        self_test.ensure(judge)
 
 
 def test_card_pairs_are_those_of_the_model_card(shared_data: Path) -> None:

@@ -93,7 +93,10 @@ def test_ones_own_rows_are_trained_on_and_asked_as_they_are(
     tmp_path: Path, student: Any, teacher: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, test = own_rows(tmp_path / "mine.jsonl", 32, 0), own_rows(tmp_path / "test.jsonl", 12, 1)
+    student = str(shutil.copytree(student, tmp_path / "instruct"))
+    (Path(student) / "chat_template.jinja").write_text(TEMPLATE)
     assert main(study(student, teacher, data, test, tmp_path / "s")) == 0
+    assert "the student has a chat template, which neither" in capsys.readouterr().out
     board = tmp_path / "s-eval" / "leaderboard.json"
     verify(board)
     assert {row["label"] for row in json.loads(board.read_text())["rows"]} == {

@@ -258,7 +258,7 @@ def test_harness_eval_asks_as_the_models_own_files_say(
     asked = printed_command(capsys, tiny_model)
     assert "--tasks kd_xsum_factual,kd_newsworld_factual " in asked
     assert "--apply_chat_template" in asked
-    assert "--no-chat-template" in asked.splitlines()[0]
+    assert "--no-chat-template" in asked.splitlines()[1]
     for words in (
         ["--no-chat-template"],
         ["--metadata", "template=dolly"],
@@ -268,7 +268,8 @@ def test_harness_eval_asks_as_the_models_own_files_say(
     base = shutil.copytree(tiny_model, tmp_path / "base")
     (base / "chat_template.jinja").unlink()
     assert "--apply_chat_template" not in printed_command(capsys, base)
-    assert "--apply_chat_template" in printed_command(capsys, base, "--chat")
+    assert main(["eval", str(base), "--tasks", "kd_xsum_factual", "--dry-run", "--chat"]) == 2
+    assert "base: has no chat template" in capsys.readouterr().err
     borrowed = ["--model-args", f"tokenizer={tiny_model}"]
     assert "--apply_chat_template" in printed_command(capsys, base, *borrowed)
 

@@ -218,7 +218,11 @@ def test_ones_own_file_is_a_task_in_one_command(
         "--limit",
         "3",
         "--without",
-        "meteor,bertscore,source_precision,consistency",
+        "meteor,bertscore",
+        "--without",
+        "source_precision,consistency",
+        "--gen-kwargs",
+        "max_gen_toks=64",
     ]
     assert eval_command(tiny_model, tmp_path / "out", *words) == 0
     printed = capsys.readouterr().out

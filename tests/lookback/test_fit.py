@@ -13,9 +13,20 @@ from harness.cli import main
 from harness.errors import HarnessError
 from harness.lookback.classifier import load, shipped_for
 from harness.lookback.encoding import encode
-from harness.lookback.fit import Example, auroc, best_threshold, dataset, evaluate, fit, read_examples, split
+from harness.lookback.fit import (
+    Example,
+    auroc,
+    best_threshold,
+    dataset,
+    evaluate,
+    fit,
+    held_out,
+    read_examples,
+    split,
+)
 from harness.lookback.newsworld import oracle_rows
 from harness.lookback.rows import judge_labeller, make_row, oracle_labeller, read_rows
+from harness.metrics.lookback import Lookback
 from harness.models.load import load_language_model
 from harness.newsworld import models
 from harness.sentences import sentence_spans
@@ -39,14 +50,57 @@ def test_the_command_fits_what_its_rows_say(tmp_path: Path, capsys: pytest.Captu
     assert main(["lookback", "fit", *words, "--device", "cpu", "--transfer", str(data)]) == 0
     printed = capsys.readouterr().out
     assert "| method | spans | train | test | transfer |" in printed
-    classifier = load(output)
+    classifier = load(output, unproven=True)
+    assert classifier.held_out is not None
+    assert f"windows of 8: {classifier.held_out}" in printed
+    assert ("It learned nothing that shows" in printed) != classifier.held_out.beats_chance
     assert classifier.layout == (2, 4)
     assert classifier.made_for["vocab_size"] == 919
     by_oracle = tmp_path / "oracle.safetensors"
     assert (
         main(["lookback", "fit", *words[:-1], str(by_oracle), "--device", "cpu", "--labels", "oracle"]) == 0
     )
-    np.testing.assert_array_equal(load(by_oracle).weight, classifier.weight)
+    np.testing.assert_array_equal(load(by_oracle, unproven=True).weight, classifier.weight)
+
+
+def test_a_classifier_that_learned_nothing_says_so_and_is_refused_unless_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, output = row_file(tmp_path / "rows.jsonl", 40), tmp_path / "lens.safetensors"
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    for row, other in zip(rows, rows[1:] + rows[:1], strict=True):  # another response's spans
+        ends = [(a, min(b, len(row["response"]))) for a, b in other["spans"]]
+        row["marked"] = [(a, b) for a, b in ends if a < b]
+    data.write_text("".join(json.dumps({**row, "spans": row["marked"]}) + "\n" for row in rows))
+    words = ["--model", str(models.path("student")), "--data", str(data), "--output", str(output)]
+    assert main(["lookback", "fit", *words, "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert "It learned nothing that shows" in printed
+    assert "use it:" not in printed
+    with pytest.raises(HarnessError, match="learned nothing that shows: AUROC"):
+        load(output)
+    lm = load_language_model(str(models.path("student")), device="cpu")
+    with pytest.raises(HarnessError, match="learned nothing that shows"):
+        Lookback(str(output)).prepare(lm)
+    insisted = Lookback(str(output), unproven=True)
+    insisted.prepare(lm)
+    proof = load(output, unproven=True).held_out
+    assert proof is not None
+    assert proof.low <= 0.5
+    assert insisted.held_out() == dict.fromkeys(insisted.scores, proof)
+
+
+def test_held_out_windows_are_measured_by_document() -> None:
+    lm = load_language_model(str(models.path("student")), device="cpu", batch_size=64)
+    examples = read_examples(
+        lm, oracle_rows(lm, "test", 40, temperatures=(0.7, 1.0), seed=9, progress=False), progress=False
+    )
+    found = shipped_for(lm.model.config)
+    assert found is not None
+    proof = held_out(found[1], examples)
+    assert proof.auroc == pytest.approx(evaluate(found[1], examples, "sliding"), abs=5e-5)
+    assert proof.documents == 40
+    assert proof.n == len(dataset(examples, "sliding")[1])
 
 
 def test_a_fit_beats_chance_and_a_fit_on_shuffled_labels_does_not() -> None:
@@ -80,6 +134,8 @@ def test_the_shipped_classifiers_are_offered_to_the_models_they_fit(model: str, 
     assert found is not None
     assert found[0] == name
     assert found[1].info["made_by"] == "scripts/make_lookback_classifier.py"
+    assert found[1].held_out is not None
+    assert found[1].held_out.beats_chance
     rows = oracle_rows(lm, "test", 100, temperatures=(1.0,), seed=7, progress=False)
     score = evaluate(found[1], read_examples(lm, rows, progress=False), "sliding")
     assert score is not None

@@ -19,7 +19,7 @@ from harness.metrics.e2e.errors import SlotErrors, between, slot_errors
 from harness.metrics.e2e.meaning import parse
 from harness.metrics.e2e.phrases import SAID
 from harness.metrics.e2e.reading import mentions
-from harness.metrics.slot_error import SlotError
+from harness.metrics.slot_error import SCORES, SlotError
 
 SENTENCES = {
     "eatType": "It is a {}.",
@@ -184,7 +184,7 @@ def samples() -> list[Sample]:
 def test_rates_are_of_the_corpus_and_add_up(samples: list[Sample]) -> None:
     suite = Suite([SlotError()], AnswerRule(min_words=0, refusals=False))
     scores = suite.score(samples)
-    found = {key: suite.aggregate(key, [sample[key] for sample in scores]) for key in suite.keys}
+    found = {key: suite.aggregate(key, [sample[key] for sample in scores]) for key in SCORES}
     errors = [slot_errors(parse(sample.source), sample.response) for sample in samples]
     slots = sum(each.slots for each in errors)
     assert found["slot_error_rate"] == pytest.approx(sum(each.total for each in errors) / slots)

@@ -74,7 +74,10 @@ def test_a_hub_model_may_be_pinned(saved: Saved, tmp_path: Path, monkeypatch: py
 
 
 def test_an_unknown_name_is_said(tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match="teacher no/such: no such folder, and not found on the hub"):
+    with pytest.raises(
+        HarnessError,
+        match="teacher no/such: no such folder, and not to be had from the hub: not on this machine",
+    ):
         ModelSource.find("no/such", role="teacher")
     (tmp_path / "file").write_text("")
     with pytest.raises(HarnessError, match="is a file"):

@@ -11,7 +11,7 @@ import pytest
 
 # Data flows one way: a part imports itself and what stands before it.
 ORDER = (
-    "errors files quiet paths plugins sentences stats newsworld models data generation lookback judges metrics records "
+    "errors redaction files quiet paths plugins sentences stats newsworld models data generation lookback judges metrics records "
     "lmeval board api cli __main__"
 ).split()
 PLUGIN_ORDER = (

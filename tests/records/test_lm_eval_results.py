@@ -217,3 +217,18 @@ def test_a_model_that_answers_nothing_is_a_record(
     assert set(record.scores) == {"answer_rate", "looping"}
     assert record.scores["answer_rate"]["value"] == 0.0
     assert recompute(record, load_documents(record, path)).keys == ["answer_rate", "looping"]
+
+
+def test_results_are_found_at_any_depth(tmp_path: Path) -> None:
+    from harness.records.lm_eval_log import results_folders
+
+    inner = tmp_path / "study-eval" / "results" / "student-1a2b" / "__models__student"
+    other = tmp_path / "study-eval" / "results" / "teacher-3c4d" / "org__teacher"
+    for folder in (inner, other):
+        folder.mkdir(parents=True)
+        (folder / "results_2026-01-01.json").write_text("{}")
+    assert results_folders(tmp_path) == results_folders(tmp_path / "study-eval") == [inner, other]
+    assert results_folders(inner) == [inner]
+    assert results_folders(inner.parent) == [inner]
+    with pytest.raises(HarnessError, match="nor in a folder below it"):
+        results_folders(tmp_path / "nowhere")

@@ -15,6 +15,10 @@
     Because lm-eval cuts on the left, where the question stands, and counts nothing. Until it cuts the source and counts.
 ``token_limit``: ``lm.tokenizer`` counts the tokens of responses.
     Because lm-eval says of no response why it ended. Until it does.
+``kept``: the three methods of a model that answer, and ``CachingLM`` in `harness.lmeval.run`, are wrapped to keep answers as JSON.
+    Because ``--use_cache`` pickles them, ignores the weights, and says nothing of why they ended. Until it does none of it.
+``endpoints``: the methods of API backends that ask and parse are wrapped.
+    Because they wait as long as they like, take errors for answers and drop ``finish_reason``. Until they do not.
 ``sample_log``: responses are ``str`` with scores, and ``process_results`` gives a ``dict`` that shows less than it stores.
     Because lm-eval scores one document at a time and takes every logged field for a metric. Until it has both.
 ``ranks``: the first sample of a rank has NaN for scores that only other ranks have.

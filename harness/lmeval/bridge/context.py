@@ -24,13 +24,13 @@ def fit_prompts(lm: Any, instances: Sequence[Instance]) -> set[int] | None:
         instances: ``generate_until`` requests whose documents have a ``source``.
 
     Returns:
-        The ``doc_id`` of each shortened prompt; None if the backend shows no tokenizer, so that nothing is known.
+        The ``doc_id`` of each shortened prompt; None if the backend shows no tokenizer or takes messages, so that nothing is known.
 
     Raises:
         HarnessError: If the response leaves no room for a prompt, or a prompt does not fit even without its source.
     """
     count = _token_counter(lm)
-    if count is None or not instances:
+    if count is None or not instances or not isinstance(instances[0].args[0], str):  # messages of a chat
         return None
     budget = _budget(lm, instances[0])
     shortened: set[int] = set()

@@ -4,8 +4,7 @@ lm-eval shows a task no model: ``evaluate()`` calls ``getattr(lm, request_type)(
 So one method is added to lm-eval's LM class, and each task puts one request of that type in front of its own. The method
 first lets the task prepare (with the model at hand, before anything is generated), then answers with the model itself.
 
-This is the only change made to lm-eval; nothing of it is replaced. It works under ``--use_cache``, which passes unknown
-methods through.
+It works under ``--use_cache``, which passes unknown methods through.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from lm_eval.api.model import LM
 
 from harness.errors import HarnessError
 from harness.judges import load
+from harness.metrics.base import is_true
 
 DEFAULT = "hhem-2.1"
 LM_EVALS_DEVICE = "cuda:0"
@@ -31,6 +32,7 @@ class HarnessJudge(LM):  # type: ignore[misc]  # lm_eval ships no types
         device: Torch device; None or lm-eval's default: the accelerator where there is one.
         dtype: Precision of the judge.
         batch_tokens: Padded tokens of a batch; 0 takes what suits the device. lm-eval's batch size, a number of pairs, is not used.
+        unproven: Judge also with one that learned nothing, and texts that the judge was not made for.
 
     Raises:
         HarnessError: If the judge cannot be had or fails its self-test.
@@ -43,12 +45,15 @@ class HarnessJudge(LM):  # type: ignore[misc]  # lm_eval ships no types
         device: str | None = None,
         dtype: str = "float32",
         batch_tokens: int = 0,
+        unproven: bool = False,
         **_: Any,
     ) -> None:
         super().__init__()
         name = judge or pretrained or DEFAULT
         device = None if device == LM_EVALS_DEVICE else device
-        self._judge = load(name, device=device, dtype=dtype, batch_tokens=int(batch_tokens))
+        self._judge = load(
+            name, device=device, dtype=dtype, batch_tokens=int(batch_tokens), unproven=is_true(unproven)
+        )
         self.judge_signature = self._judge.signature()
 
     def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:

@@ -23,8 +23,8 @@ from harness_kd.studies.evaluation import Evaluation, Subject, evaluate_model, r
 SELF = "self"
 """As a teacher: the student's own finetuned twin (self-distillation)."""
 NO_TEMPLATE = (
-    "the student has a chat template, which neither training nor evaluation uses, since the rows are no chats: all models are asked as "
-    "they are trained. Rows with messages are trained and asked in it"
+    "the student has a chat template, which neither training nor evaluation uses, since the rows are no chats: all models "
+    "are asked as they are trained. Rows with messages are trained and asked in it"
 )
 UNTUNED, TEACHER = "student, untuned", "teacher"
 
