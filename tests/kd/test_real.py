@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from harness.cli import main
 from harness.errors import HarnessError
+from harness.records import load_record
 from tests.kd.conftest import make_tokenizer
 
 
@@ -43,7 +44,7 @@ def settings(tmp_path: Path) -> Real:
         model=str(tmp_path / "model"),
         layers=2,
         rows=40,
-        documents=12,
+        documents=7,
         teacher_epochs=1,
         epochs=1,
         learning_rate=0.01,
@@ -61,6 +62,8 @@ def test_from_rows_to_a_board_that_verifies_and_nothing_is_done_twice(settings: 
     ]
     assert spec["columns"] == list(COLUMNS)
     assert main(["verify", str(board.with_suffix(".json")), "--deep"]) == 0
+    for row in spec["rows"]:
+        assert load_record(board.parent / row["record"]).n == settings.documents
     models = settings.output / "models"
     config = json.loads((models / "student-kd" / "config.json").read_text())
     assert config["num_hidden_layers"] == 2

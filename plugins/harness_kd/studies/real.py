@@ -185,10 +185,10 @@ def _request(settings: Real, folder: Path) -> EvalRequest:
     """The call of lm-eval for one model; all are asked in the words of the training rows."""
     from harness_kd.studies.evaluation import Evaluation, Subject, request_of
 
-    metadata: dict[str, object] = {"metrics": METRICS, "n_documents": settings.documents}
+    metadata: dict[str, object] = {"metrics": METRICS}
     if settings.e2e is not None:
         metadata["data_dir"] = str(settings.e2e / TEST_FILE)
-    evaluation = Evaluation(tasks=(TASK,), batch_size=32, metadata=metadata)
+    evaluation = Evaluation(tasks=(TASK,), batch_size=32, metadata=metadata, limit=settings.documents)
     subject = Subject(role="student", arguments={"pretrained": str(folder)})
     return request_of(evaluation, subject, str(settings.output / "study"))
 
