@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.models.hub_errors import first_line, refused
 
-__all__ = ["cached", "fetch", "first_line", "resolved", "snapshot"]
+__all__ = ["answers", "cached", "fetch", "first_line", "is_commit", "resolved", "snapshot"]
 
 _PROBE_SECONDS = 5.0
 OF_A_MODEL = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
@@ -82,7 +82,7 @@ def snapshot(
     from huggingface_hub import snapshot_download
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
-    offline = HF_HUB_OFFLINE or not _hub_answers()
+    offline = not answers()
     try:
         folder = Path(
             snapshot_download(
@@ -132,12 +132,24 @@ def resolved(repo: str, revision: str | None, *, kind: str, what: str, remedy: s
     """
     from huggingface_hub import HfApi
 
-    if revision and _COMMIT.fullmatch(revision):
+    if revision and is_commit(revision):
         return revision
     try:
         return str(HfApi().repo_info(repo, repo_type=kind, revision=revision).sha)
     except Exception as error:
         raise refused(error, what, repo, remedy=remedy) from error
+
+
+def is_commit(revision: str) -> bool:
+    """Whether a revision is a full commit, which names the same files for ever."""
+    return bool(_COMMIT.fullmatch(revision))
+
+
+def answers() -> bool:
+    """Whether the hub is in reach and may be asked."""
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    return not HF_HUB_OFFLINE and _hub_answers()
 
 
 def _names(repo: str, commit: str) -> list[str]:

@@ -291,6 +291,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer({"branches": [{"name": name, "ref": f"refs/heads/{name}", "targetCommit": commit}
                                               for name, commit in repository.refs.items()],
                                  "tags": [], "converts": []})  # fmt: skip
+        if verb == "auth-check":
+            self._require_access(repository)
+            return self._answer({})
         if verb in ("", "revision"):
             return self._info(repository, self._resolved(repository, rest or "main"))
         if verb not in ("tree", "paths-info"):
@@ -374,9 +377,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _resolve(self, repository: Repository, commit: str, path: str) -> None:
         headers = {"X-Repo-Commit": commit}
-        if repository.gated and self.token not in repository.readers:
-            raise _Refused(403 if self.token else 401, "GatedRepo",
-                           f"Access to {repository.kind} {repository.name} is restricted.")  # fmt: skip
+        self._require_access(repository)
         data = repository.commits[commit].get(path)
         if data is None:
             raise _Refused(404, "EntryNotFound", "Entry not found", headers)
@@ -399,6 +400,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _storage_url(self) -> str:
         """Another host than the hub's, to the eyes of a client."""
         return self.hub.url.replace("127.0.0.1", "localhost")
+
+    def _require_access(self, repository: Repository) -> None:
+        if repository.gated and self.token not in repository.readers:
+            raise _Refused(403 if self.token else 401, "GatedRepo",
+                           f"Access to {repository.kind} {repository.name} is restricted.")  # fmt: skip
 
     # writing
 
