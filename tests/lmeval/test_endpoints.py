@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.board.footnotes import deviations
 from harness.cli import main
 from harness.errors import HarnessError
 from harness.files import read_log
@@ -18,6 +19,7 @@ from harness.lmeval.run import command_line, evaluate
 from harness.models.load import load_language_model
 from harness.newsworld import models
 from harness.records import from_lm_eval, import_results, load_record
+from harness.records.record import scored
 from tests.lmeval.endpoint import FAULTS, RETRY_AFTER, SLOW, Server, serving
 
 if TYPE_CHECKING:
@@ -111,6 +113,10 @@ def test_an_endpoint_is_scored_as_the_model_behind_it(
         "endpoint": "chat completions" if "chat" in backend else "completions",
     }
     assert record.provenance["date"] > 0
+    kind = record.provenance["model"]["endpoint"]
+    assert f"Asked at an endpoint ({kind}): which weights answered is not known." in deviations(
+        scored(record), scored(record)
+    )
     assert record.prompt is not None
     assert record.prompt.endswith("Article: {source}\nSummary:")
     assert all(sample.prompt is None for sample in record.samples)
