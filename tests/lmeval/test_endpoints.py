@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -286,3 +292,55 @@ def test_decoding_and_length_reach_the_endpoint(server: Server, tmp_path: Path) 
         assert body["stop"] == ["\n"]
         assert body["model"] == "some/student"
         assert [turn["role"] for turn in body["messages"]] == ["user"]
+
+
+@pytest.fixture
+def transformers_server(tiny_model: Path) -> Iterator[str]:
+    """Address of transformers' own server with the tiny model behind it."""
+    for name in ("fastapi", "uvicorn", "openai"):
+        pytest.importorskip(name, reason="transformers' server needs transformers[serving]")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["serve", str(tiny_model), "--device", "cpu", "--port", str(port), "--host", "127.0.0.1"]
+    code = "import sys; from transformers.cli.transformers import main; sys.argv[0] = 'transformers'; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while process.poll() is None and time.monotonic() < deadline:
+                with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                    break
+                time.sleep(0.5)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", PATHS)
+def test_transformers_own_server_answers_as_the_model_on_this_machine(
+    transformers_server: str, tiny_model: Path, hub_like: Path, tmp_path: Path, backend: str
+) -> None:
+    here = EvalRequest(
+        model_args={"pretrained": str(tiny_model)},
+        tasks=("kd_xsum_factual",),
+        output_path=tmp_path / "here",
+        device="cpu",
+        apply_chat_template="chat" in backend,
+        metadata={"data_dir": str(hub_like), "metrics": "rouge", "response_tokens": 16},
+    )
+    address = {"base_url": transformers_server + PATHS[backend], "tokenizer_backend": "none"}
+    there = replace(
+        here,
+        model=backend,
+        model_args={"pretrained": str(tiny_model), **address},
+        output_path=tmp_path / "there",
+        batch_size=1,
+        device=None,
+    )
+    ours, theirs = rows_of(evaluate(here)), rows_of(evaluate(there))
+    for doc_id, row in ours.items():
+        assert theirs[doc_id]["filtered_resps"][0].strip() == row["filtered_resps"][0].strip()
+        assert theirs[doc_id]["truncated"] == row["truncated"]
