@@ -115,9 +115,13 @@ def snapshot(
 def cached(repo: str, revision: str | None) -> Path | None:
     """Folder of what this machine's cache holds of a repository's commit; None if that is nothing. The hub is not asked."""
     from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.errors import HFValidationError
     from huggingface_hub.file_download import repo_folder_name
 
-    storage = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model")
+    try:
+        storage = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model")
+    except HFValidationError:  # a path, or another text that no repository is called
+        return None
     ref = storage / "refs" / (revision or "main")
     commit = ref.read_text("utf-8").strip() if ref.is_file() else revision
     folder = storage / "snapshots" / commit if commit else None
