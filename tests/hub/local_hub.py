@@ -22,7 +22,9 @@ from threading import Lock, Thread
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import pytest
 import yaml
+from huggingface_hub import constants
 
 Files = Mapping[str, bytes | Path]
 _LFS = ("*.safetensors", "*.bin", "*.parquet", "*.model", "*.gguf")
@@ -130,6 +132,15 @@ class LocalHub:
         finally:
             server.shutdown()
             server.server_close()
+
+
+def patched(hub: LocalHub, patch: pytest.MonkeyPatch) -> None:
+    """Make this process a client of the hub; the libraries read their settings on import."""
+    template = "/{repo_id}/resolve/{revision}/{filename}"
+    patch.setattr(constants, "ENDPOINT", hub.url)
+    patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + template)
+    patch.setattr(constants, "HF_HUB_OFFLINE", False)
+    patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
 
 
 def folder(path: Path) -> dict[str, bytes | Path]:
@@ -265,8 +276,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._create(json.loads(self.body))
         elif place == "/api/validate-yaml":
             asked = json.loads(self.body)
-            self._answer({"errors": [{"message": error} for error in
-                                     card_errors(asked["content"], asked["repoType"])], "warnings": []})  # fmt: skip
+            errors = [{"message": error} for error in card_errors(asked["content"], asked["repoType"])]
+            content = json.dumps({"errors": errors, "warnings": []}).encode()
+            self._send(content, {"Content-Type": "application/json"}, 400 if errors else 200)
         elif place.startswith("/storage/"):
             self._storage(place.removeprefix("/storage/"))
         elif place.startswith("/api/resolve-cache/"):
