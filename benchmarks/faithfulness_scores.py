@@ -4,8 +4,8 @@ faithbench      summaries by ten LLMs, labelled by people: "Unwanted" by any ann
                 They were picked because detectors disagree on them. The scores of HHEM that its authors recorded are there
 factcc_rank19   373 news sentences, lower case, each with a correct and an incorrect claim, labelled by people (Falke et al., 2019)
 e2e             references of cleaned_test.csv against the data that their writers were given: invented where the authors' cleaning
-                put a value into the data that was not there (Dušek, Howcroft and Rieser, 2019). Texts by people, labels by a script
-                that its authors checked
+                put a value into the data that was not there (Dušek, Howcroft and Rieser, 2019). Texts by people, labels by the
+                authors' script
 
 AUROC and its 95% interval resample sources. Balanced accuracy is at a threshold chosen on the other four fifths of the sources,
 five times; its interval resamples sources too, with the verdicts as they are.
