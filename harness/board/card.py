@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+import yaml
+from yaml import YAMLError
+
+from harness.board.table import Board
+from harness.errors import HarnessError
+from harness.models.hub_errors import first_line
 from harness.records import Record
+from harness.records.record import Header
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -16,24 +23,61 @@ if TYPE_CHECKING:
 _NEW_CARD = "---\nlibrary_name: transformers\n---\n\n# {name}\n"
 
 
-def with_scores(text: str | None, name: str, records: Sequence[Record]) -> str:
+def with_scores(text: str | None, name: str, records: Sequence[Record], *, base: str | None = None) -> str:
     """A model card whose ``model-index`` holds the records' headlines.
 
     Args:
         text: The card so far; its prose, other metadata, and results of other tasks stay. None starts a new one.
         name: Of the model in the index.
         records: Of this model.
+        base: The model that it was trained from, where the card does not say.
+
+    Raises:
+        HarnessError: If the card's front matter cannot be read.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
-    card = ModelCard(text or _NEW_CARD.format(name=name), ignore_metadata_errors=True)
+    try:
+        card = ModelCard(text or _NEW_CARD.format(name=name), ignore_metadata_errors=True)
+    except (ValueError, YAMLError) as error:
+        raise HarnessError(
+            f"README.md: its front matter cannot be read: {first_line(error)}",
+            "Correct the part between the --- lines.",
+        ) from error
     data = cast(ModelCardData, card.data)
+    data.base_model = data.base_model or base
     ours = [result for record in records for result in eval_results(record)]
     replaced = {_identity(result) for result in ours}
     kept = [result for result in data.eval_results or [] if _identity(result) not in replaced]
     data.model_name = data.model_name or name
     data.eval_results = kept + ours
     return str(card)
+
+
+def board_card(board: Board, text: str, *, table: str) -> str:
+    """A board's markdown as the card of a data set: with front matter, unless it has its own.
+
+    Args:
+        board: The board.
+        text: Its markdown.
+        table: Its csv file, which the hub then shows as the data set.
+    """
+    if text.startswith("---\n"):
+        return text
+    records = [entry.record for row in board.rows for entry in row.entries.values()]
+    sources = {dataset_of(record)[0] for record in records if _of_hub(record)}
+    stated = {
+        "pretty_name": board.spec.title,
+        "tags": ["leaderboard", "hallucination", "faithfulness"],
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": table}]}],
+    }
+    if sources:
+        stated["source_datasets"] = sorted(sources)
+    return f"---\n{yaml.safe_dump(stated, sort_keys=False, allow_unicode=True)}---\n\n{text}"
+
+
+def _of_hub(record: Header) -> bool:
+    return str(record.provenance.get("data_source")).startswith("hub:")
 
 
 def eval_results(record: Record) -> list[EvalResult]:
@@ -64,7 +108,7 @@ def eval_results(record: Record) -> list[EvalResult]:
     ]
 
 
-def dataset_of(record: Record) -> tuple[str, str | None, str | None, str | None]:
+def dataset_of(record: Header) -> tuple[str, str | None, str | None, str | None]:
     """Data set, configuration, revision and split, from ``hub:owner/name/configuration@revision:split``."""
     source = str(record.provenance.get("data_source"))
     if not source.startswith("hub:"):

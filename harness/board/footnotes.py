@@ -73,6 +73,9 @@ def deviations(record: Scored, first: Scored) -> list[str]:
         where = ", ".join(str(origin[name]) for name in ("source", "url") if origin.get(name))
         accessed = f", accessed {origin['accessed']}" if origin.get("accessed") else ""
         found.append(f"Not measured here: published by {where or 'others'}{accessed}.")
+    model = origin.get("model")
+    if isinstance(model, dict) and (endpoint := model.get("endpoint")):
+        found.append(f"Asked at an endpoint ({endpoint}): which weights answered is not known.")
     if first is not record and not is_gold(record):
         found += [f"Unlike the first row: {text}." for text in differing_conditions(first, record)]
     if not record.counts.get("answered", 1):

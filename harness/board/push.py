@@ -7,17 +7,23 @@ sending it again does not send large files twice.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Literal, cast
+from tempfile import TemporaryDirectory
+from typing import Literal
 
-from harness.board.card import with_scores
+from harness.board.card import board_card, with_scores
 from harness.board.eval_results import eval_result_files
-from harness.board.publish import texts, verify
+from harness.board.publish import publish, texts, verify
+from harness.board.table import Board
 from harness.errors import HarnessError
+from harness.files import write_atomic
+from harness.models.hub_errors import LOG_IN, explained
 from harness.models.identity import model_identity
+from harness.models.weights import read_json
 from harness.records import Record, load_record
 from harness.records.documents import documents_path
 from harness.records.import_scores import ids_path
@@ -75,7 +81,7 @@ def model_upload(
     readme = folder / "README.md"
     text = readme.read_text("utf-8") if readme.is_file() else None
     files: dict[str, Path | str] = {name: folder / name for name in sent}
-    files["README.md"] = with_scores(text, repo.rsplit("/", 1)[-1], loaded)
+    files["README.md"] = with_scores(text, repo.rsplit("/", 1)[-1], loaded, base=base_model(folder))
     results, reasons = eval_result_files(loaded, benchmarks or {})
     files |= results
     folders = [f"{path.name}/" for path in sorted(folder.iterdir()) if path.is_dir()]
@@ -93,40 +99,73 @@ def model_upload(
 def board_upload(repo: str, spec_path: Path, *, documents: bool = True) -> Upload:
     """A board, verified first, with the records behind it, as a data set whose page is the board.
 
+    What is sent verifies where it is downloaded: the board's own files go under their own names, and once more as the card.
+
+    Args:
+        repo: Owner and name.
+        spec_path: The board's specification.
+        documents: Whether articles and references go too; else the board's page is made anew without them.
+
     Raises:
         HarnessError: If the board does not follow from its records.
     """
     _check_repo(repo)
     board = verify(spec_path)
-    spec, folder = board.spec, board.folder
-    files: dict[str, Path | str] = {"README.md": spec_path.with_suffix(".md"), spec_path.name: spec_path}
-    for suffix in texts(board):
-        file = spec_path.with_suffix(suffix)
-        files[file.name] = file
-    for name in (*spec.cited, *(row["record"] for row in spec.rows)):
-        files[name] = folder / name
+    files: dict[str, Path | str] = {
+        name: board.folder / name for name in _behind(board, spec_path, documents)
+    }
+    shown = [spec_path.with_suffix(suffix).name for suffix in (".md", *texts(board))]
+    if documents:
+        files |= {name: spec_path.with_name(name) for name in shown}
+    else:
+        files |= _shown_without_documents(spec_path, files, shown)
+    markdown = files[spec_path.with_suffix(".md").name]
+    text = markdown if isinstance(markdown, str) else markdown.read_text("utf-8")
+    files["README.md"] = board_card(board, text, table=spec_path.with_suffix(".csv").name)
+    return Upload(repo=repo, kind="dataset", message=f"Board: {board.spec.title}", files=files)
+
+
+def _behind(board: Board, spec_path: Path, documents: bool) -> list[str]:
+    """What a board is made from, by its path beside the specification."""
+    names = [spec_path.name, *board.spec.cited, *(row["record"] for row in board.spec.rows)]
     for row in board.rows:
         for entry in row.entries.values():
-            articles = documents_path(entry.record, folder / entry.path)
-            if documents and articles is not None and articles.is_file():
-                files[articles.relative_to(folder).as_posix()] = articles
-            names = ids_path(entry.record, folder / entry.path)
-            if names is not None and names.is_file():
-                files[names.relative_to(folder).as_posix()] = names
-    return Upload(repo=repo, kind="dataset", message=f"Board: {spec.title}", files=files)
+            path = board.folder / entry.path
+            articles = documents_path(entry.record, path) if documents else None
+            beside = (articles, ids_path(entry.record, path))
+            names += [file.relative_to(board.folder).as_posix() for file in beside if file and file.is_file()]
+    return list(dict.fromkeys(names))
+
+
+def _shown_without_documents(
+    spec_path: Path, behind: Mapping[str, Path | str], shown: Sequence[str]
+) -> dict[str, str]:
+    """The board's own files as they are where there are no articles, which is what `verify` computes there."""
+    with TemporaryDirectory() as folder:
+        for name, file in {**behind, spec_path.with_suffix(".md").name: spec_path.with_suffix(".md")}.items():
+            write_atomic(Path(folder) / name, Path(file).read_bytes())
+        publish(Path(folder) / spec_path.name)
+        return {name: (Path(folder) / name).read_bytes().decode("utf-8") for name in shown}
+
+
+def base_model(folder: Path) -> str | None:
+    """The model on the hub that a checkpoint was trained from, as its adapter says; None where it does not."""
+    try:
+        stated = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+    except HarnessError:  # no adapter
+        return None
+    named = isinstance(stated, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", stated) and not Path(stated).exists()
+    return stated if named else None
 
 
 def send(upload: Upload, *, private: bool = False, create_pr: bool = False) -> str:
     """Make the repository if it is not there, commit the files, and return the commit's address.
 
     Raises:
-        HarnessError: If there is no token, no right to write, or no network.
+        HarnessError: If there is no token, no right to write, no network, the upload breaks off, or the hub refuses the card.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
-
-    # of the HTTP library, which is another from release to release
-    http_error = cast(type[Exception], HfHubHTTPError.__mro__[1])
+    from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
 
     api = HfApi(library_name="faithfulness-harness")
     operations = [
@@ -146,19 +185,23 @@ def send(upload: Upload, *, private: bool = False, create_pr: bool = False) -> s
         ) from error
     except OfflineModeIsEnabled as error:
         raise HarnessError("HF_HUB_OFFLINE is set", "Unset it to send anything.") from error
-    except HfHubHTTPError as error:
-        status = getattr(error.response, "status_code", "?")
-        denied = "Log in with a token that may write there: `hf auth login`. "
-        raise HarnessError(
-            f"{upload.repo}: the hub answered {status}: {error.server_message or 'no reason given'}",
-            (denied if status in (401, 403) else "") + "Nothing was committed: run the command again.",
-        ) from error
-    except (http_error, OSError) as error:
-        raise HarnessError(
-            f"{upload.repo}: the hub cannot be reached ({type(error).__name__})",
-            "Nothing was committed: run the command again.",
-        ) from error
+    except (
+        Exception
+    ) as error:  # of the HTTP library, and what huggingface_hub makes of them; none has a type of its own
+        raise _not_sent(upload.repo, error) from error
     return str(commit.pr_url or commit.commit_url)
+
+
+def _not_sent(repo: str, error: Exception) -> HarnessError:
+    if isinstance(error, ValueError) and str(error).startswith("Invalid metadata"):
+        said = "; ".join(line.strip("- ") for line in str(error).splitlines()[1:] if line.strip())
+        return HarnessError(
+            f"{repo}: the hub refuses the front matter of README.md: {said}",
+            "Correct it there. Nothing was committed.",
+        )
+    reason, remedy = explained(error, repo)
+    advice = f"{remedy} " if remedy and LOG_IN in remedy else ""
+    return HarnessError(f"{repo}: {reason}", f"{advice}Nothing was committed: run the command again.")
 
 
 def _check_repo(repo: str) -> None:

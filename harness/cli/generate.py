@@ -75,6 +75,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 def _run(arguments: Namespace) -> int:
     from harness.files import write_jsonl
     from harness.generation import Decoding, end_tokens, forget, respond
+    from harness.metrics.loops import loops
 
     template = arguments.template.replace("\\n", "\n") if arguments.template else None
     asked = read_questions(arguments.data, template=template, limit=arguments.limit)
@@ -122,8 +123,10 @@ def _run(arguments: Namespace) -> int:
     forget(work)
     cut = sum(not one.finished for one in found)
     empty = sum(not one.text.strip() for one in found)
+    looping = sum(loops(one.text) for one in found)
     print(
-        f"{arguments.output}: {len(made)} responses, {empty} empty, {cut} cut at {decoding.max_new_tokens} tokens"
+        f"{arguments.output}: {len(made)} responses, {empty} empty, {cut} cut at {decoding.max_new_tokens} tokens, "
+        f"{looping} that end in a loop"
     )
     return 0
 

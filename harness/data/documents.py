@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.columns import Candidate, Row, as_references, as_text, find, spell, strip_marks
-from harness.data.sources import read_hub, read_local
+from harness.data.hub import read_hub
+from harness.data.sources import read_local
 from harness.errors import HarnessError
 from harness.files import canonical_json, sha256_bytes
 
@@ -129,11 +130,9 @@ def _read(spec: DataSpec) -> tuple[Sequence[Row], str, str | None]:
         raise HarnessError(
             "no data given", "Name the file: --metadata data_dir=FILE, or harness eval --data FILE."
         )
-    rows = read_hub(spec.path, spec.name, split=spec.split, revision=spec.revision)
-    where = (
-        spec.path + (f"/{spec.name}" if spec.name else "") + (f"@{spec.revision}" if spec.revision else "")
-    )
-    return rows, f"hub:{where}:{spec.split}", None
+    rows, commit = read_hub(spec.path, spec.name, split=spec.split, revision=spec.revision)
+    where = spec.path + (f"/{spec.name}" if spec.name else "")
+    return rows, f"hub:{where}@{commit}:{spec.split}", None
 
 
 def _map_rows(rows: Sequence[Row], spec: DataSpec, source: str) -> tuple[list[dict[str, Any]], Counter[str]]:

@@ -153,21 +153,3 @@ def _saved_dataset(path: Path, split: str) -> tuple[list[Row], str, str]:
         loaded = loaded[split]
     files = sorted(Path(entry["filename"]) for entry in loaded.cache_files)
     return list(loaded), path.name, sha256_bytes("".join(map(sha256_file, files)).encode())
-
-
-def read_hub(path: str, name: str | None, *, split: str, revision: str | None) -> list[Row]:
-    """Read one split of a data set on the Hugging Face hub, or of its local cache.
-
-    Raises:
-        HarnessError: If it can be had from neither.
-    """
-    import datasets
-
-    try:
-        return list(datasets.load_dataset(path, name, split=split, revision=revision))
-    except Exception as error:  # the hub client raises dozens of types, most of them meaning "not reachable"
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise HarnessError(
-            f"cannot load the data set {path} ({name or 'default'}, split {split}) from the hub: {reason}",
-            "Check the network, or use a local copy: --metadata data_dir=PATH (a file or folder with the same fields).",
-        ) from error

@@ -25,8 +25,10 @@ JUDGE_FILE = "judge.json"
 """What `harness judge fit` writes beside the weights: calibration, how good it is, and pairs with the scores they must get."""
 
 HHEM10_REPO = hhem21.REPO
-HHEM10_REVISION = "hhem-1.0-open"
-"""The publisher's tag; what it names cannot change unnoticed, since the self-test compares the card's scores."""
+HHEM10_REVISION = "31b1a78c"
+"""How the commit begins; only so much of it is known here, and another is refused."""
+HHEM10_BRANCH = "refs/pr/2"
+"""Where that commit is: the publisher's own branch, hhem-1.0-open, has pickled weights alone; this pull request has safetensors."""
 HHEM10_MAX_LENGTH = 512
 
 _CROSS_ENCODER_FILES = ("config.json", SINGLE)
@@ -108,7 +110,12 @@ def _find(name: str) -> _Found:
     if name == "hhem-2.1":
         return _hhem21_from_hub()
     if name == "hhem-1.0":
-        folder = _repository(HHEM10_REPO, HHEM10_REVISION)
+        folder = _repository(HHEM10_REPO, HHEM10_BRANCH)
+        if not folder.name.startswith(HHEM10_REVISION):
+            raise HarnessError(
+                f"{HHEM10_REPO}@{HHEM10_BRANCH} is {folder.name[:12]} now, not {HHEM10_REVISION}",
+                "Choose hhem-2.1, or a folder with HHEM-1.0-open in safetensors.",
+            )
         return _cross_encoder(
             folder, name, HHEM10_REVISION, max_length=HHEM10_MAX_LENGTH, stored=self_test.HHEM10_CARD
         )
@@ -192,14 +199,9 @@ def _foundation() -> list[Path]:
 
 
 def _repository(repo: str, revision: str | None) -> Path:
-    """Folder with a CrossEncoder's files; of the tokenizer's, those that the repository has."""
-    paths = [_fetch(repo, name, revision) for name in _CROSS_ENCODER_FILES]
-    for name in _TOKENIZER_FILES:
-        try:
-            _fetch(repo, name, revision)
-        except HarnessError:  # each kind of tokenizer has its own files; AutoTokenizer says if none will do
-            continue
-    return paths[0].parent
+    """Folder with a CrossEncoder's files; of the tokenizer's, those that the repository has: each kind has its own."""
+    wanted = (*_CROSS_ENCODER_FILES, *_TOKENIZER_FILES)
+    return hub.snapshot(repo, revision=revision, what=f"judge {repo}", only=wanted, remedy=_NO_JUDGE)
 
 
 def _read_judge_file(folder: Path) -> dict[str, Any]:

@@ -164,7 +164,7 @@ def _base(plan: FitPlan) -> tuple[Any, Any]:
     except (OSError, ValueError) as error:
         raise HarnessError(
             f"{plan.base} cannot be trained as a judge: {hub.first_line(error)}",
-            "Give an encoder or classifier with safetensors weights, such as microsoft/deberta-v3-small, or embedded.",
+            "Give an encoder or classifier with safetensors weights, such as FacebookAI/roberta-base, or embedded.",
         ) from error
     what = f"base {plan.base}"
     model = load_whole(AutoModelForSequenceClassification, folder, config, what=what, new_head=True)

@@ -252,7 +252,9 @@ def _save(tracker: Any, results: dict[str, Any]) -> None:
 
 
 def _device(request: EvalRequest) -> str | None:
-    """What lm-eval is told: its own default is CUDA, also where there is none."""
+    """What lm-eval is told: its own default is CUDA, also where there is none. None for an endpoint, which is somewhere else."""
+    if endpoint_kind(request.model):
+        return None
     return request.device or ("cpu" if choose_device().type == "cpu" else None)
 
 

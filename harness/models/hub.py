@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.models.hub_errors import first_line, refused
 
-__all__ = ["cached", "fetch", "first_line", "resolved", "snapshot"]
+__all__ = ["answers", "cached", "fetch", "first_line", "is_commit", "resolved", "snapshot"]
 
 _PROBE_SECONDS = 5.0
 OF_A_MODEL = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
@@ -82,7 +82,7 @@ def snapshot(
     from huggingface_hub import snapshot_download
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
-    offline = HF_HUB_OFFLINE or not _hub_answers()
+    offline = not answers()
     try:
         folder = Path(
             snapshot_download(
@@ -115,9 +115,13 @@ def snapshot(
 def cached(repo: str, revision: str | None) -> Path | None:
     """Folder of what this machine's cache holds of a repository's commit; None if that is nothing. The hub is not asked."""
     from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.errors import HFValidationError
     from huggingface_hub.file_download import repo_folder_name
 
-    storage = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model")
+    try:
+        storage = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model")
+    except HFValidationError:  # a path, or another text that no repository is called
+        return None
     ref = storage / "refs" / (revision or "main")
     commit = ref.read_text("utf-8").strip() if ref.is_file() else revision
     folder = storage / "snapshots" / commit if commit else None
@@ -132,12 +136,24 @@ def resolved(repo: str, revision: str | None, *, kind: str, what: str, remedy: s
     """
     from huggingface_hub import HfApi
 
-    if revision and _COMMIT.fullmatch(revision):
+    if revision and is_commit(revision):
         return revision
     try:
         return str(HfApi().repo_info(repo, repo_type=kind, revision=revision).sha)
     except Exception as error:
         raise refused(error, what, repo, remedy=remedy) from error
+
+
+def is_commit(revision: str) -> bool:
+    """Whether a revision is a full commit, which names the same files for ever."""
+    return bool(_COMMIT.fullmatch(revision))
+
+
+def answers() -> bool:
+    """Whether the hub is in reach and may be asked."""
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    return not HF_HUB_OFFLINE and _hub_answers()
 
 
 def _names(repo: str, commit: str) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from harness.errors import HarnessError
 
 _AGAIN = "Run it again: what was downloaded is kept."
-_LOG_IN = "`hf auth login`, or set HF_TOKEN"
+LOG_IN = "`hf auth login`, or set HF_TOKEN"
 
 
 def first_line(error: BaseException) -> str:
@@ -60,7 +60,7 @@ def explained(error: BaseException, repo: str) -> tuple[str, str | None]:
                 "Run it once with the hub in reach: the rest is downloaded.",
             )
         if broken := next((found for found in chain if _broke_off(found)), None):
-            return f"the download broke off ({first_line(broken)})", _AGAIN
+            return f"the connection broke off ({first_line(broken)})", _AGAIN
         if any(_unreachable(found) for found in chain):
             return "the hub cannot be reached", None
         if any(isinstance(found, LocalEntryNotFoundError) for found in chain):
@@ -73,7 +73,7 @@ def explained(error: BaseException, repo: str) -> tuple[str, str | None]:
             GatedRepoError,
             "the repository is gated, and "
             + ("no token was sent" if status == 401 else "this account has no access to it"),
-            f"Ask for access on its page ({_page(repo, answer)}), and use a token of that account: {_LOG_IN}.",
+            f"Ask for access on its page ({_page(repo, answer)}), and use a token of that account: {LOG_IN}.",
         ),
         (
             RevisionNotFoundError,
@@ -84,7 +84,7 @@ def explained(error: BaseException, repo: str) -> tuple[str, str | None]:
         (
             RepositoryNotFoundError,
             "not found on the hub, or private",
-            f"Check the name; for a private repository, use a token that may read it: {_LOG_IN}.",
+            f"Check the name; for a private repository, use a token that may read it: {LOG_IN}.",
         ),
     )
     for kind, reason, remedy in by_kind:
@@ -96,9 +96,9 @@ def explained(error: BaseException, repo: str) -> tuple[str, str | None]:
 def _by_status(status: int, message: str | None) -> tuple[str, str | None]:
     said = f": {message}" if message else ""
     if status == 401:
-        return f"the hub answered 401: it does not take the token{said}", f"Use a valid token: {_LOG_IN}."
+        return f"the hub answered 401: it does not take the token{said}", f"Use a valid token: {LOG_IN}."
     if status == 403:
-        return f"the hub answered 403: the token may not do this{said}", f"Use a token that may: {_LOG_IN}."
+        return f"the hub answered 403: the token may not do this{said}", f"Use a token that may: {LOG_IN}."
     if status == 429:
         return (
             "the hub answered 429: too many requests",

@@ -1,31 +1,31 @@
-"""What is sent to the hub, against a stand-in that speaks its protocol on this machine."""
+"""What is sent to the hub, read back from a hub on this machine by the clients that users have."""
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 import yaml
-from huggingface_hub import ModelCard
+from huggingface_hub import DatasetCard, ModelCard, snapshot_download
 
-from harness.board import publish
+from harness.board import publish, verify
 from harness.board.card import dataset_of, with_scores
 from harness.board.eval_results import BenchmarkTask, Unknown, eval_result_files
-from harness.board.push import board_upload, model_upload
+from harness.board.push import board_upload, model_upload, send
 from harness.cli import main
 from harness.errors import HarnessError
+from harness.files import write_atomic
 from harness.models.identity import model_identity
 from harness.records import Record, load_record, save_record
+from tests.hub.local_hub import LocalHub, patched
 
 MakeRecord = Callable[..., Record]
 WriteBoard = Callable[..., Path]
@@ -41,85 +41,13 @@ tasks:
 VALUES = {"rougeL": [0.1, 0.5, 0.9, 0.4], "length": [3.0, 4.0, 5.0, 6.0]}
 
 
-class Hub(BaseHTTPRequestHandler):
-    """Repositories are made, and commits taken, as https://huggingface.co does; `refuse` answers with its status."""
-
-    received: dict[str, dict[str, bytes]]
-    tokens: set[str | None]
-    refuse: int | None = None
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.tokens.add(self.headers["Authorization"])
-        if self.refuse:
-            self._answer({"error": "you may not"}, self.refuse)
-        elif self.path == "/api/repos/create":
-            asked = json.loads(body)
-            self._answer({"url": f"{self._base()}/{asked.get('organization', 'me')}/{asked['name']}"})
-        elif self.path == "/api/validate-yaml":
-            self._answer({"errors": [], "warnings": []})
-        elif "/preupload/" in self.path:
-            files = [
-                {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False, "oid": None}
-                for f in json.loads(body)["files"]
-            ]
-            self._answer({"files": files})
-        elif "/commit/" in self.path:
-            repo = self.path.split("/api/")[1].split("/commit/")[0]
-            lines = [json.loads(line) for line in body.decode().splitlines()]
-            self.received[repo] = {
-                line["value"]["path"]: base64.b64decode(line["value"]["content"])
-                for line in lines
-                if line["key"] == "file"
-            }
-            self._answer(
-                {
-                    "commitUrl": f"{self._base()}/{repo.removeprefix('models/')}/commit/0",
-                    "commitOid": "0" * 40,
-                    "success": True,
-                }
-            )
-        else:
-            self._answer({"error": self.path}, 404)
-
-    def do_GET(self) -> None:
-        """One registered benchmark, with one task."""
-        if self.path.startswith("/api/datasets?") and "benchmark%3Aofficial" in self.path:
-            self._answer([{"id": "owner/benchmark", "tags": ["benchmark:official"]}])
-        elif self.path == "/datasets/owner/benchmark/resolve/main/eval.yaml":
-            self._send(EVAL_YAML, {"ETag": '"0"', "X-Repo-Commit": "0" * 40})
-        else:
-            self._answer({"error": self.path}, 404)
-
-    do_HEAD = do_GET  # noqa: N815
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def _base(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
-
-    def _answer(self, content: Any, status: int = 200) -> None:
-        self._send(json.dumps(content).encode(), {"Content-Type": "application/json"}, status)
-
-    def _send(self, data: bytes, headers: dict[str, str], status: int = 200) -> None:
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(data))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data)
-
-
 @pytest.fixture
-def hub() -> Iterator[tuple[type[Hub], str]]:
-    handler = type("Fresh", (Hub,), {"received": {}, "tokens": set()})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield handler, f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
+def hub() -> Iterator[LocalHub]:
+    """One registered benchmark, with one task."""
+    with LocalHub().serve() as served:
+        card = b"---\ntags:\n- benchmark:official\n---\n"
+        served.add("owner/benchmark", {"README.md": card, "eval.yaml": EVAL_YAML}, kind="dataset")
+        yield served
 
 
 @pytest.fixture
@@ -145,27 +73,36 @@ def record_of(make_record: MakeRecord, tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-def push(hub_address: str, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "HF_ENDPOINT": hub_address, "HF_HUB_OFFLINE": "0", "HF_TOKEN": TOKEN}
+def push(hub: LocalHub | str, *words: str, command: str = "push") -> subprocess.CompletedProcess[str]:
+    address = hub if isinstance(hub, str) else hub.url
+    environment = {**os.environ, "HF_ENDPOINT": address, "HF_HUB_OFFLINE": "0", "HF_TOKEN": TOKEN}
     environment |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     return subprocess.run(
-        [sys.executable, "-m", "harness", "push", *words],
+        [sys.executable, "-m", "harness", command, *words],
         env=environment,
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
 
 
+@contextmanager
+def as_client(hub: LocalHub) -> Iterator[None]:
+    """This process is a client of the hub, with a token."""
+    with pytest.MonkeyPatch.context() as patch:
+        patched(hub, patch)
+        patch.setenv("HF_TOKEN", TOKEN)
+        yield
+
+
 def test_a_checkpoint_goes_with_its_scores_and_nothing_else(
-    hub: tuple[type[Hub], str], checkpoint: Path, record_of: Callable[..., Path]
+    hub: LocalHub, checkpoint: Path, record_of: Callable[..., Path]
 ) -> None:
-    handler, address = hub
     words = ["--model", str(checkpoint), "--to", "me/student", "--records", str(record_of(checkpoint))]
-    done = push(address, *words)
+    done = push(hub, *words)
     assert done.returncode == 0, done.stderr
-    sent = handler.received["models/me/student"]
+    sent = hub.files("me/student")
     assert sent["model.safetensors"] == (checkpoint / "model.safetensors").read_bytes()
     assert not {"optimizer.pt", ".env"} & set(sent)
     assert not any(name.startswith("checkpoint-10") for name in sent)
@@ -181,38 +118,120 @@ def test_a_checkpoint_goes_with_its_scores_and_nothing_else(
         "n": 4,
         "signature": stated["signature"],
     }
-    assert handler.tokens == {f"Bearer {TOKEN}"}
+    assert hub.tokens == {TOKEN}
+    assert hub.leaked == set()  # large files go to another host, and the token does not
     assert TOKEN not in done.stdout + done.stderr
 
 
-def test_a_board_goes_with_its_records(
-    hub: tuple[type[Hub], str], make_record: MakeRecord, write_board: WriteBoard
+def test_sending_again_sends_no_large_file_twice_and_what_was_sent_loads(
+    hub: LocalHub, checkpoint: Path, tmp_path: Path
 ) -> None:
-    handler, address = hub
-    spec = write_board(make_record("a", VALUES), columns=["rougeL"])
-    publish(spec)
-    done = push(address, "--board", str(spec), "--board-to", "me/boards")
+    words = ["--model", str(checkpoint), "--to", "me/student"]
+    assert push(hub, *words).returncode == 0
+    uploads = [asked for asked in hub.asked if asked.startswith("PUT")]
+    assert len(uploads) == 1
+    (checkpoint / "README.md").write_text("---\nlicense: mit\n---\n\n# Other words\n")
+    for _ in range(2):  # changed, then unchanged
+        done = push(hub, *words)
+        assert done.returncode == 0, done.stderr
+    assert [asked for asked in hub.asked if asked.startswith("PUT")] == uploads
+    assert b"Other words" in hub.files("me/student")["README.md"]
+    found = tmp_path / "found"
+    with as_client(hub):
+        snapshot_download("me/student", local_dir=found)
+    weights = "weights_sha256"
+    assert model_identity(str(found))[weights] == model_identity(str(checkpoint))[weights]
+
+
+def test_a_pull_request_leaves_the_main_branch_as_it_is(hub: LocalHub, checkpoint: Path) -> None:
+    hub.add("me/student", {"README.md": b"# Mine"})
+    done = push(hub, "--model", str(checkpoint), "--to", "me/student", "--pull-request")
     assert done.returncode == 0, done.stderr
-    sent = handler.received["datasets/me/boards"]
-    assert sent["README.md"] == spec.with_suffix(".md").read_bytes()
+    assert done.stdout.splitlines()[-1].endswith("me/student/discussions/1")
+    assert set(hub.files("me/student")) == {"README.md"}
+    assert "model.safetensors" in hub.files("me/student", revision="refs/pr/1")
+
+
+@pytest.fixture
+def board(make_record: MakeRecord, write_board: WriteBoard) -> Path:
+    """A published board of one record with articles, of a data set on the hub."""
+    provenance = {"data_source": f"hub:owner/news/default@{'a' * 40}:test"}
+    record = make_record("a", VALUES, provenance=provenance)
+    spec = write_board(record, columns=["rougeL"])
+    publish(spec)
+    return spec
+
+
+def test_a_board_goes_with_its_records_and_verifies_where_it_is_downloaded(
+    hub: LocalHub, board: Path, tmp_path: Path
+) -> None:
+    done = push(hub, "--board", str(board), "--board-to", "me/boards")
+    assert done.returncode == 0, done.stderr
+    sent = hub.files("me/boards", kind="dataset")
     (record,) = (name for name in sent if name.startswith("records/"))
-    assert sent[record] == (spec.parent / record).read_bytes()
+    assert sent[record] == (board.parent / record).read_bytes()
+    assert sent["board.md"] == board.with_suffix(".md").read_bytes()
     assert {"board.json", "board.csv", "board.results.json"} <= set(sent)
+    card = DatasetCard(sent["README.md"].decode())
+    assert sent["README.md"].decode().endswith(sent["board.md"].decode())
+    assert card.data.source_datasets == ["owner/news"]
+    assert card.data.configs[0]["data_files"] == [{"split": "train", "path": "board.csv"}]
+    pulled = tmp_path / "pulled"
+    with as_client(hub):
+        snapshot_download("me/boards", repo_type="dataset", local_dir=pulled)
+    done = push(hub, str(pulled / "board.json"), command="verify")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (pulled / "board.csv").write_text("edited")
+    assert push(hub, str(pulled / "board.json"), command="verify").returncode != 0
 
 
 @pytest.mark.parametrize("status", [401, 403, 500])
-def test_a_refusal_is_one_clear_error_without_the_token(
-    hub: tuple[type[Hub], str], checkpoint: Path, status: int
-) -> None:
-    handler, address = hub
-    handler.refuse = status
-    done = push(address, "--model", str(checkpoint), "--to", "me/student")
+def test_a_refusal_is_one_clear_error_without_the_token(hub: LocalHub, checkpoint: Path, status: int) -> None:
+    hub.fail("/api/repos/create", status=status)
+    done = push(hub, "--model", str(checkpoint), "--to", "me/student")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert f"the hub answered {status}" in done.stderr
     assert ("hf auth login" in done.stderr) == (status != 500)
     assert TOKEN not in done.stdout + done.stderr
-    assert handler.received == {}
+    assert ("model", "me/student") not in hub.repositories
+
+
+@pytest.mark.parametrize(
+    ("part", "fault", "said"),
+    [
+        ("PUT /storage/", {"status": 403}, "the hub answered 403"),
+        ("PUT /storage/", {"how": "dropped"}, "the connection broke off"),
+        ("/objects/batch", {"status": 401}, "the hub answered 401"),
+        ("/commit/", {"status": 500}, "the hub answered 500"),
+        ("/commit/", {"how": "dropped"}, "broke off"),
+    ],
+)
+def test_an_upload_that_breaks_off_is_one_clear_error_and_leaves_the_repository(
+    hub: LocalHub, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, part: str, fault: dict[str, Any], said: str
+) -> None:  # fmt: skip
+    hub.add("me/student", {"README.md": b"# Mine"})
+    hub.fail(part, **fault)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    upload = model_upload("me/student", checkpoint, [])
+    with pytest.raises(HarnessError, match=said) as caught, as_client(hub):
+        send(upload)
+    assert "Nothing was committed" in caught.value.remedy
+    assert hub.files("me/student") == {"README.md": b"# Mine"}
+
+
+def test_a_card_that_the_hub_refuses_is_one_clear_error(hub: LocalHub, checkpoint: Path) -> None:
+    (checkpoint / "README.md").write_text("---\nbase_model: not a name\n---\n\n# Mine\n")
+    upload = model_upload("me/student", checkpoint, [])
+    with (
+        pytest.raises(HarnessError, match=r"refuses the front matter of README.md: .*base_model") as caught,
+        as_client(hub),
+    ):
+        send(upload)
+    assert "Nothing was committed" in caught.value.remedy
+    (checkpoint / "README.md").write_text("---\n[a\n---\n\n# Mine\n")
+    with pytest.raises(HarnessError, match="its front matter cannot be read"):
+        model_upload("me/student", checkpoint, [])
 
 
 def test_no_network_is_one_clear_error(checkpoint: Path) -> None:
@@ -223,19 +242,18 @@ def test_no_network_is_one_clear_error(checkpoint: Path) -> None:
 
 
 def test_a_dry_run_prints_what_would_go_and_sends_nothing(
-    hub: tuple[type[Hub], str], checkpoint: Path, record_of: Callable[..., Path]
+    hub: LocalHub, checkpoint: Path, record_of: Callable[..., Path]
 ) -> None:
-    handler, address = hub
     words = ["--model", str(checkpoint), "--to", "me/student", "--records", str(record_of(checkpoint))]
-    done = push(address, *words, "--dry-run")
+    done = push(hub, *words, "--dry-run")
     assert done.returncode == 0
     assert "model.safetensors" in done.stdout
     (left,) = (line for line in done.stdout.splitlines() if line.strip().startswith("stays here"))
     for name in (".env", "optimizer.pt", "checkpoint-10/"):
         assert name in left
     assert "model-index:" in done.stdout
-    assert handler.received == {}
-    assert not handler.tokens
+    assert not any(asked.startswith(("POST", "PUT")) for asked in hub.asked)
+    assert not hub.tokens
 
 
 def test_scores_of_other_weights_are_not_put_on_a_card(
@@ -307,16 +325,15 @@ class Registry:
 
 
 def test_a_score_goes_to_a_benchmark_that_the_hub_has_registered(
-    hub: tuple[type[Hub], str], checkpoint: Path, record_of: Callable[..., Path]
+    hub: LocalHub, checkpoint: Path, record_of: Callable[..., Path]
 ) -> None:
-    handler, address = hub
     record = record_of(checkpoint, **BENCHMARK)
     words = ["--model", str(checkpoint), "--to", "me/student", "--records", str(record)]
-    done = push(address, *words, "--benchmark", "the_task=rougeL")
+    done = push(hub, *words, "--benchmark", "the_task=rougeL")
     assert done.returncode == 0, done.stderr
-    (name,) = (name for name in handler.received["models/me/student"] if name.startswith(".eval_results/"))
+    (name,) = (name for name in hub.files("me/student") if name.startswith(".eval_results/"))
     assert name == ".eval_results/made_up.yaml"
-    (entry,) = yaml.safe_load(handler.received["models/me/student"][name])
+    (entry,) = yaml.safe_load(hub.files("me/student")[name])
     stated = load_record(record).scores["rougeL"]
     assert entry["dataset"] == {"id": "owner/benchmark", "task_id": "the_task", "revision": "a" * 40}
     assert entry["value"] == stated["value"]
@@ -340,7 +357,7 @@ def test_a_score_goes_to_a_benchmark_that_the_hub_has_registered(
     ],
 )
 def test_a_dry_run_says_why_there_is_no_file(
-    hub: tuple[type[Hub], str], checkpoint: Path, record_of: Callable[..., Path], source: str, said: str
+    hub: LocalHub, checkpoint: Path, record_of: Callable[..., Path], source: str, said: str
 ) -> None:
     words = [
         "--model",
@@ -350,7 +367,7 @@ def test_a_dry_run_says_why_there_is_no_file(
         "--records",
         str(record_of(checkpoint, data_source=source)),
     ]
-    done = push(hub[1], *words, "--dry-run")
+    done = push(hub, *words, "--dry-run")
     assert done.returncode == 0, done.stderr
     assert f"no .eval_results for made_up: {said}" in done.stdout
     assert ".eval_results/" not in done.stdout
@@ -407,3 +424,30 @@ def test_without_the_hub_a_push_says_that_it_could_not_ask(make_record: MakeReco
         reason
         == "no .eval_results for made_up: the hub could not be asked for its benchmarks (OfflineModeIsEnabled)"
     )
+
+
+def test_without_documents_no_article_goes_not_even_inside_the_page(root: Path, tmp_path: Path) -> None:
+    spec = root / "leaderboards/newsworld.json"
+    whole, without = (board_upload("me/boards", spec, documents=given) for given in (True, False))
+    kept = [name for name in whole.files if Path(name).name.startswith("documents-")]
+    assert kept
+    assert sorted(set(whole.files) - set(without.files)) == sorted(kept)
+    articles = [
+        json.loads(line)["source"]
+        for name in kept
+        for line in Path(whole.files[name]).read_text("utf-8").splitlines()[:50]
+    ]
+    sentences = {sentence for article in articles for sentence in article.split(". ") if len(sentence) > 60}
+    assert len(sentences) > 20
+
+    def holding(files: dict[str, Path | str]) -> set[str]:
+        texts = {
+            name: file if isinstance(file, str) else file.read_text("utf-8") for name, file in files.items()
+        }
+        return {name for name, text in texts.items() if any(sentence in text for sentence in sentences)}
+
+    assert "newsworld.html" in holding(whole.files)
+    assert {name for name in holding(without.files) if not name.startswith("records/")} == set()
+    for name, file in without.files.items():  # what is pulled verifies
+        write_atomic(tmp_path / name, file if isinstance(file, str) else file.read_bytes())
+    verify(tmp_path / "newsworld.json")

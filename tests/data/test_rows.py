@@ -105,7 +105,7 @@ def test_generate_says_it_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     error = capsys.readouterr().err
     assert "rows.jsonl, row 2: no prompt; it has x" in error
     assert "rows.jsonl, row 3: no prompt; it has source" in error
-    assert "Each row needs prompt, or a source and --template." in error
+    assert "Each row needs prompt, messages, or a source and --template." in error
 
 
 def test_items_without_an_id_are_numbered(tmp_path: Path) -> None:

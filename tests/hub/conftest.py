@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import constants
 
 from harness.models import hub as ours
-from tests.hub.local_hub import LocalHub
+from tests.hub.local_hub import LocalHub, patched
 
 Harness = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -33,15 +33,8 @@ def cache(tmp_path: Path) -> Path:
 @pytest.fixture
 def online(hub: LocalHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> LocalHub:
     """This process is a client of the local hub, with a cache of its own. The libraries read their settings on import."""
-    template = "/{repo_id}/resolve/{revision}/{filename}"
-    for name, value in {
-        "ENDPOINT": hub.url,
-        "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + template,
-        "HF_HUB_OFFLINE": False,
-        "HF_HUB_CACHE": str(cache / "hub"),
-        "HF_HUB_DISABLE_XET": True,
-    }.items():
-        monkeypatch.setattr(constants, name, value)
+    patched(hub, monkeypatch)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache / "hub"))
     for name, value in {
         "HF_ENDPOINT": hub.url,
         "HUB_DATASETS_URL": hub.url + "/datasets/{repo_id}/resolve/{revision}/{path}",

@@ -22,7 +22,9 @@ from threading import Lock, Thread
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import pytest
 import yaml
+from huggingface_hub import constants
 
 Files = Mapping[str, bytes | Path]
 _LFS = ("*.safetensors", "*.bin", "*.parquet", "*.model", "*.gguf")
@@ -130,6 +132,15 @@ class LocalHub:
         finally:
             server.shutdown()
             server.server_close()
+
+
+def patched(hub: LocalHub, patch: pytest.MonkeyPatch) -> None:
+    """Make this process a client of the hub; the libraries read their settings on import."""
+    template = "/{repo_id}/resolve/{revision}/{filename}"
+    patch.setattr(constants, "ENDPOINT", hub.url)
+    patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + template)
+    patch.setattr(constants, "HF_HUB_OFFLINE", False)
+    patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
 
 
 def folder(path: Path) -> dict[str, bytes | Path]:
@@ -265,8 +276,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._create(json.loads(self.body))
         elif place == "/api/validate-yaml":
             asked = json.loads(self.body)
-            self._answer({"errors": [{"message": error} for error in
-                                     card_errors(asked["content"], asked["repoType"])], "warnings": []})  # fmt: skip
+            errors = [{"message": error} for error in card_errors(asked["content"], asked["repoType"])]
+            content = json.dumps({"errors": errors, "warnings": []}).encode()
+            self._send(content, {"Content-Type": "application/json"}, 400 if errors else 200)
         elif place.startswith("/storage/"):
             self._storage(place.removeprefix("/storage/"))
         elif place.startswith("/api/resolve-cache/"):
@@ -291,6 +303,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer({"branches": [{"name": name, "ref": f"refs/heads/{name}", "targetCommit": commit}
                                               for name, commit in repository.refs.items()],
                                  "tags": [], "converts": []})  # fmt: skip
+        if verb == "auth-check":
+            self._require_access(repository)
+            return self._answer({})
         if verb in ("", "revision"):
             return self._info(repository, self._resolved(repository, rest or "main"))
         if verb not in ("tree", "paths-info"):
@@ -374,9 +389,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _resolve(self, repository: Repository, commit: str, path: str) -> None:
         headers = {"X-Repo-Commit": commit}
-        if repository.gated and self.token not in repository.readers:
-            raise _Refused(403 if self.token else 401, "GatedRepo",
-                           f"Access to {repository.kind} {repository.name} is restricted.")  # fmt: skip
+        self._require_access(repository)
         data = repository.commits[commit].get(path)
         if data is None:
             raise _Refused(404, "EntryNotFound", "Entry not found", headers)
@@ -399,6 +412,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _storage_url(self) -> str:
         """Another host than the hub's, to the eyes of a client."""
         return self.hub.url.replace("127.0.0.1", "localhost")
+
+    def _require_access(self, repository: Repository) -> None:
+        if repository.gated and self.token not in repository.readers:
+            raise _Refused(403 if self.token else 401, "GatedRepo",
+                           f"Access to {repository.kind} {repository.name} is restricted.")  # fmt: skip
 
     # writing
 

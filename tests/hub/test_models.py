@@ -127,7 +127,7 @@ def test_a_token_opens_a_gated_repository_and_is_shown_to_no_other_host(
         ({"status": 429}, "the hub answered 429: too many requests", "in some minutes"),
         ({"status": 500}, "the hub answered 500: it failed", "Run it again"),
         ({"status": 403}, "the hub answered 403", "Use a token that may"),
-        ({"how": "truncated"}, "the download broke off", "Run it again"),
+        ({"how": "truncated"}, "the connection broke off", "Run it again"),
     ],
 )
 def test_a_failure_while_downloading_is_one_clear_error(

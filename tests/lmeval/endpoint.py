@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 FAULTS = ("429", "500", "slow", "broken", "no choices", "null")
-"""What a server can do instead of answering: each is served once, in the order given."""
+"""What a server can do instead of answering."""
 RETRY_AFTER, SLOW = 2, 3.0
 """Seconds."""
 
@@ -24,7 +24,8 @@ class Server(ThreadingHTTPServer):
     def __init__(self, model: Any, faults: Sequence[str]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.model = model
-        self.faults = list(faults)
+        self.faults: list[str | None] = list(faults)
+        """Of the next requests; None: an answer."""
         self.always: str | None = None
         """A fault of every request from now on."""
         self.asked: list[dict[str, Any]] = []

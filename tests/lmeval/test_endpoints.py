@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.board.footnotes import deviations
 from harness.cli import main
 from harness.errors import HarnessError
 from harness.files import read_log
@@ -18,6 +25,7 @@ from harness.lmeval.run import command_line, evaluate
 from harness.models.load import load_language_model
 from harness.newsworld import models
 from harness.records import from_lm_eval, import_results, load_record
+from harness.records.record import scored
 from tests.lmeval.endpoint import FAULTS, RETRY_AFTER, SLOW, Server, serving
 
 if TYPE_CHECKING:
@@ -111,6 +119,10 @@ def test_an_endpoint_is_scored_as_the_model_behind_it(
         "endpoint": "chat completions" if "chat" in backend else "completions",
     }
     assert record.provenance["date"] > 0
+    kind = record.provenance["model"]["endpoint"]
+    assert f"Asked at an endpoint ({kind}): which weights answered is not known." in deviations(
+        scored(record), scored(record)
+    )
     assert record.prompt is not None
     assert record.prompt.endswith("Article: {source}\nSummary:")
     assert all(sample.prompt is None for sample in record.samples)
@@ -149,8 +161,8 @@ def test_stock_lm_eval_scores_an_endpoint_and_pays_once(
 def test_faults_that_pass_cost_nothing_but_time(
     server: Server, tmp_path: Path, on_this_machine: dict[int, Any]
 ) -> None:
-    server.faults = list(FAULTS)
-    rows = rows_of(evaluate(request(server, tmp_path / "out", max_retries=8, timeout=int(SLOW) - 1)))
+    server.faults = [what for fault in FAULTS for what in (fault, None)]  # each once, and then an answer
+    rows = rows_of(evaluate(request(server, tmp_path / "out", max_retries=3, timeout=int(SLOW) - 1)))
     responses = {doc_id: row["filtered_resps"][0] for doc_id, row in rows.items()}
     expected = {doc_id: row["filtered_resps"][0] for doc_id, row in on_this_machine.items()}
     (empty,) = [doc_id for doc_id in responses if responses[doc_id] != expected[doc_id]]
@@ -280,3 +292,55 @@ def test_decoding_and_length_reach_the_endpoint(server: Server, tmp_path: Path) 
         assert body["stop"] == ["\n"]
         assert body["model"] == "some/student"
         assert [turn["role"] for turn in body["messages"]] == ["user"]
+
+
+@pytest.fixture
+def transformers_server(tiny_model: Path) -> Iterator[str]:
+    """Address of transformers' own server with the tiny model behind it."""
+    for name in ("fastapi", "uvicorn", "openai"):
+        pytest.importorskip(name, reason="transformers' server needs transformers[serving]")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["serve", str(tiny_model), "--device", "cpu", "--port", str(port), "--host", "127.0.0.1"]
+    code = "import sys; from transformers.cli.transformers import main; sys.argv[0] = 'transformers'; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while process.poll() is None and time.monotonic() < deadline:
+                with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                    break
+                time.sleep(0.5)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", PATHS)
+def test_transformers_own_server_answers_as_the_model_on_this_machine(
+    transformers_server: str, tiny_model: Path, hub_like: Path, tmp_path: Path, backend: str
+) -> None:
+    here = EvalRequest(
+        model_args={"pretrained": str(tiny_model)},
+        tasks=("kd_xsum_factual",),
+        output_path=tmp_path / "here",
+        device="cpu",
+        apply_chat_template="chat" in backend,
+        metadata={"data_dir": str(hub_like), "metrics": "rouge", "response_tokens": 16},
+    )
+    address = {"base_url": transformers_server + PATHS[backend], "tokenizer_backend": "none"}
+    there = replace(
+        here,
+        model=backend,
+        model_args={"pretrained": str(tiny_model), **address},
+        output_path=tmp_path / "there",
+        batch_size=1,
+        device=None,
+    )
+    ours, theirs = rows_of(evaluate(here)), rows_of(evaluate(there))
+    for doc_id, row in ours.items():
+        assert theirs[doc_id]["filtered_resps"][0].strip() == row["filtered_resps"][0].strip()
+        assert theirs[doc_id]["truncated"] == row["truncated"]

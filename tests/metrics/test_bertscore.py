@@ -171,7 +171,9 @@ def test_what_is_missing_is_said_before_anything_is_generated(
     shutil.copytree(roberta_folder, tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors"))
     with pytest.raises(HarnessError, match=r"no model\.safetensors"):
         Encoder(str(tmp_path / "bare"), layer=1)
-    with pytest.raises(HarnessError, match="roberta-large cannot be had") as caught:
+    with pytest.raises(
+        HarnessError, match="encoder roberta-large: no such folder, and not to be had from the hub"
+    ) as caught:
         build(["bertscore"], {})  # the default, without a hub
     assert "bertscore_model=minilm" in caught.value.remedy
     monkeypatch.setattr(encoders, "find_spec", lambda name: None)

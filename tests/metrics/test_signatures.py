@@ -157,8 +157,8 @@ def test_a_judge_must_be_the_one_that_the_options_name(tmp_path: Path) -> None:
         ("hhem-2.1", "hhem-2.1@8e4a2e6e96c7", ""),
         ("hhem-2.1", "hhem-2.1@local", ""),  # a folder may be called so
         ("hhem-2.1", "hhem-2.1@0123456789ab", "revision:0123456789ab where the options give 8e4a2e6e96c7"),
-        ("hhem-2.1", "hhem-1.0@hhem-1.0-ope", "judge:hhem-1.0"),
-        ("hhem-1.0", "hhem-1.0@hhem-1.0-ope", ""),
+        ("hhem-2.1", "hhem-1.0@31b1a78c", "judge:hhem-1.0"),
+        ("hhem-1.0", "hhem-1.0@31b1a78c", ""),
         ("owner/model", "owner/model@0123456789ab", ""),
         ("owner/model@v2", "owner/model@0123456789ab", ""),  # what a tag names cannot be known
         (f"owner/model@{'ab' * 20}", "owner/model@abababababab", ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 from pathlib import Path
 
@@ -155,10 +156,13 @@ def test_scores_are_counts_of_items() -> None:
     metric = Unsupported()
     first, second, third, fourth = metric.score(samples)
     assert (first["supported_responses"], first["unsupported_items"]) == (0, 1)
-    assert isinstance(rate := first["unsupported_rate"], CorpusScore)
+    rate, marked = first["unsupported_rate"], first["supported_responses"]
+    assert isinstance(rate, CorpusScore)
     assert rate.statistics == (1, 3)
-    assert isinstance(marked := first["supported_responses"], Supported)
+    assert isinstance(marked, Supported)
     assert marked.spans == ((3, 8, "name"),)
+    again = pickle.loads(pickle.dumps(marked))  # between ranks
+    assert (again, again.spans) == (marked, marked.spans)
     assert (second["supported_responses"], second["unsupported_rate"], second["unsupported_items"]) == (
         1,
         0,

@@ -161,7 +161,8 @@ def _require_split(data: str, options: DataOptions) -> None:
 def _read(
     source: tuple[str, str], name: str | None, options: DataOptions, *, split: str, fields: tuple[str, ...]
 ) -> list[dict[str, Any]]:
-    from harness.data.sources import read_hub, read_local
+    from harness.data.hub import read_hub
+    from harness.data.sources import read_local
 
     if options.path:
 
@@ -171,7 +172,7 @@ def _read(
         return [dict(row) for row in read_local(Path(options.path), split=split, missing=missing)[0]]
     path, revision = source
     try:
-        return [dict(row) for row in read_hub(path, name, split=split, revision=revision)]
+        return [dict(row) for row in read_hub(path, name, split=split, revision=revision)[0]]
     except HarnessError as error:
         remedy = "Check the network, or give a local copy, as in dolly?path=FILE."
         raise HarnessError(error.problem, remedy) from error

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 from harness.files import canonical_json, replace_dir, sha256_bytes, sha256_file
+from harness.metrics.base import is_true
 from harness.metrics.lookback import SHIPPED
 from harness.models.chat import DATE
 from harness.models.identity import model_identity
@@ -106,7 +107,8 @@ def plan_evaluation(
         HarnessError: For a missing file, or a classifier that is none.
     """
     given = dict(metadata or {})
-    classifiers = _classifiers(given.pop("lookback_classifier", None))
+    unproven = is_true(given.get("lookback_unproven"))
+    classifiers = _classifiers(given.pop("lookback_classifier", None), unproven=unproven)
     wording, notes = wording_of(data), []
     chosen = tuple(tasks) or ((OWN_TASK,) if eval_data else default_tasks(data))
     if not tasks and eval_data is None and not is_named(data):
@@ -191,11 +193,11 @@ def _of_rows(path: Path) -> dict[str, Any]:
 _ROLE = re.compile(rf"(?:^|\+)(?={'|'.join(f'{role}=' for role in ROLES)})")
 
 
-def _classifiers(value: Any) -> dict[str, str]:
+def _classifiers(value: Any, *, unproven: bool) -> dict[str, str]:
     """Lookback classifiers by role, from one for all, from ``student=FILE+teacher=FILE``, or from a mapping.
 
     Raises:
-        HarnessError: If a role is unknown, or a file holds no classifier.
+        HarnessError: If a role is unknown, or a file holds no classifier, or one that learned nothing and is not insisted on.
     """
     from harness.lookback.classifier import load
 
@@ -213,7 +215,7 @@ def _classifiers(value: Any) -> dict[str, str]:
         f"Name {' and '.join(ROLES)}, as in lookback_classifier=student=FILE+teacher=FILE.",
     )
     for name in set(found.values()) - {SHIPPED}:
-        load(Path(name).expanduser())
+        load(Path(name).expanduser(), unproven=unproven)
     return found
 
 
