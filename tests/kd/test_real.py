@@ -63,7 +63,7 @@ def test_from_rows_to_a_board_that_verifies_and_nothing_is_done_twice(settings: 
     assert spec["columns"] == list(COLUMNS)
     assert main(["verify", str(board.with_suffix(".json")), "--deep"]) == 0
     for row in spec["rows"]:
-        assert load_record(board.parent / row["record"]).n == settings.documents
+        assert len(load_record(board.parent / row["record"]).samples) == settings.documents
     models = settings.output / "models"
     config = json.loads((models / "student-kd" / "config.json").read_text())
     assert config["num_hidden_layers"] == 2
