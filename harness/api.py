@@ -169,7 +169,7 @@ def eval_request(
     Raises:
         HarnessError: If an argument makes no sense; all at once.
     """
-    from harness.lmeval.request import EvalRequest
+    from harness.lmeval.request import EvalRequest, named_model
 
     HarnessError.raise_for(option_problems(limit, batch_size), "Correct it and call again.")
     names = [name for name in (tasks.split(",") if isinstance(tasks, str) else tasks) if name]
@@ -184,7 +184,7 @@ def eval_request(
         }  # lm-eval would look for a tokenizer of the model's name
     return EvalRequest(
         model="harness-gold" if gold else backend,
-        model_args={"pretrained": str(model), **model_args},
+        model_args=named_model(str(model), backend, model_args),
         tasks=tuple(names),
         output_path=Path(output),
         batch_size=int(batch_size) if str(batch_size).isdigit() else batch_size,

@@ -40,6 +40,25 @@ class EvalRequest:
     """Folder that keeps the model's responses, so that an interrupted run resumes and a second one only scores."""
 
 
+def named_model(model: str, backend: str, model_args: Mapping[str, Any]) -> dict[str, Any]:
+    """The backend's arguments with the model's name, and its revision where the name holds one (``owner/name@revision``).
+
+    Raises:
+        HarnessError: If the name and the arguments give a revision each.
+    """
+    from harness.lmeval.bridge.whole_model import BACKENDS
+
+    repository, at, revision = model.partition("@")
+    if not at or backend not in BACKENDS or Path(model).exists():
+        return {"pretrained": model, **model_args}
+    if model_args.get("revision", revision) != revision:
+        raise HarnessError(
+            f"{model}: --model-args give another revision, {model_args['revision']}",
+            "Leave one of the two out.",
+        )
+    return {"pretrained": repository, "revision": revision, **model_args}
+
+
 def parse_metadata(text: str, option: str = "--metadata") -> dict[str, Any]:
     """Options of tasks and metrics in both forms that ``lm_eval --metadata`` takes: a JSON object, or ``key=value,key=value``.
 

@@ -22,6 +22,7 @@ from harness.errors import HarnessError
 from harness.files import canonical_json, sha256_bytes
 from harness.lmeval.bridge.apis import endpoint_kind, require_endpoint, without_effect, without_secrets
 from harness.lmeval.bridge.kept import in_place_of_caching
+from harness.lmeval.bridge.loading import plain_loading
 from harness.lmeval.bridge.task_index import include_path
 from harness.lmeval.bridge.whole_model import BACKENDS, Loaded, fetch, require_whole_files
 from harness.lmeval.chat import has_template, require_template
@@ -92,7 +93,8 @@ def evaluate(request: EvalRequest) -> Path:
     manager = _task_manager(request)
     tasks = _load_tasks(request.tasks, manager)
     tracker = EvaluationTracker(output_path=str(request.output_path))
-    with in_place_of_caching():
+    name = str(request.model_args.get("pretrained") or request.model)
+    with in_place_of_caching(), plain_loading(name):
         results = simple_evaluate(
             model=request.model,
             model_args=dict(request.model_args),

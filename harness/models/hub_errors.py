@@ -110,13 +110,17 @@ def _by_status(status: int, message: str | None) -> tuple[str, str | None]:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it came from."""
+    """An error and what it came from.
+
+    What it merely came after counts for errors of files and networks alone: libraries try the hub for things that a model may lack,
+    take a refusal for an answer, and fail on something else.
+    """
     seen: set[int] = set()
     found: BaseException | None = error
     while found is not None and id(found) not in seen:
         seen.add(id(found))
         yield found
-        found = found.__cause__ or found.__context__
+        found = found.__cause__ or (found.__context__ if isinstance(found, OSError) else None)
 
 
 def _of_client(error: BaseException) -> bool:

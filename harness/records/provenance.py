@@ -47,7 +47,7 @@ def evaluated_model(lm: Any) -> dict[str, Any] | None:
     commit = getattr(getattr(lm, "config", None), "_commit_hash", None)
     identity = model_identity(name, commit or getattr(lm, "revision", None))
     if isinstance(adapter := getattr(lm, "peft", None), str):
-        identity["adapter"] = model_identity(adapter, None)
+        identity["adapter"] = model_identity(adapter, getattr(lm, "revision", None))
     return identity
 
 

@@ -15,6 +15,17 @@ from huggingface_hub import constants
 from harness.models import hub as ours
 from tests.hub.local_hub import LocalHub, patched
 
+_NOTES_HOSTS = """
+import os, socket
+known = socket.getaddrinfo
+def getaddrinfo(host, *words, **options):
+    with open(os.environ["HOSTS"], "a") as file:
+        file.write(f"{host}\\n")
+    return known(host, *words, **options)
+socket.getaddrinfo = getaddrinfo
+"""
+"""Python reads it when it starts; it cannot be forgotten by a library."""
+
 Harness = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -60,8 +71,18 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 @pytest.fixture
-def run(hub: LocalHub, cache: Path, root: Path) -> Harness:
-    """Runs a command in a process of its own, as a client of the local hub."""
+def run(hub: LocalHub, cache: Path, root: Path, tmp_path: Path) -> Iterator[Harness]:
+    """Runs a command in a process of its own, as a client of the local hub; at the end, no other host was looked for."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text(_NOTES_HOSTS)
+    hosts = tmp_path / "hosts"
+    hosts.touch()
+    path = (
+        tmp_path / "site",
+        root,
+        root / "plugins",
+        root / "harness/startup",
+    )  # the hook as it is here, not as installed
 
     def command(
         *words: str, offline: bool = False, token: str = "", url: str = "", cwd: Path | None = None,
@@ -75,7 +96,8 @@ def run(hub: LocalHub, cache: Path, root: Path) -> Harness:
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "HF_HOME": str(cache),
             "XDG_CACHE_HOME": str(cache / "xdg"),
-            "PYTHONPATH": f"{root}{os.pathsep}{root / 'plugins'}",
+            "PYTHONPATH": os.pathsep.join(map(str, path)),
+            "HOSTS": str(hosts),
         }
         if token:
             environment["HF_TOKEN"] = token
@@ -89,4 +111,5 @@ def run(hub: LocalHub, cache: Path, root: Path) -> Harness:
             timeout=300,
         )
 
-    return command
+    yield command
+    assert set(hosts.read_text().split()) <= {"127.0.0.1", "localhost"}

@@ -138,6 +138,7 @@ def patched(hub: LocalHub, patch: pytest.MonkeyPatch) -> None:
     """Make this process a client of the hub; the libraries read their settings on import."""
     template = "/{repo_id}/resolve/{revision}/{filename}"
     patch.setattr(constants, "ENDPOINT", hub.url)
+    patch.setattr("transformers.utils.hub._hf_api", None)  # transformers' own client, made once
     patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + template)
     patch.setattr(constants, "HF_HUB_OFFLINE", False)
     patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
@@ -303,6 +304,11 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer({"branches": [{"name": name, "ref": f"refs/heads/{name}", "targetCommit": commit}
                                               for name, commit in repository.refs.items()],
                                  "tags": [], "converts": []})  # fmt: skip
+        if verb == "commits":
+            commit, date = self._resolved(repository, rest), "2026-01-01T00:00:00.000Z"
+            return self._answer([{"id": commit, "title": "", "message": "", "date": date, "authors": []}])
+        if verb == "discussions":
+            return self._answer({"discussions": [], "count": 0, "start": 0})
         if verb == "auth-check":
             self._require_access(repository)
             return self._answer({})

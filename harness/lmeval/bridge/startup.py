@@ -6,6 +6,7 @@ it is needed, and how it is turned off.
 
 from __future__ import annotations
 
+import os
 from types import ModuleType
 
 from harness.lmeval.bridge import plain_errors
@@ -16,9 +17,12 @@ from harness.lmeval.models import registry
 def install(tasks: ModuleType) -> None:
     """Let stock lm_eval find our tasks and models, and print our errors as such.
 
+    transformers is told to leave a conversion service alone, which it else sends the names of models without safetensors.
+
     Args:
         tasks: The module ``lm_eval.tasks``, just executed.
     """
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     include_ours(tasks.TaskManager)
     registry.register()
     plain_errors.install()

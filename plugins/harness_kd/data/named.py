@@ -48,6 +48,15 @@ def is_named(data: str) -> bool:
     return data.partition("?")[0] in _READERS
 
 
+def hub_name(data: str) -> str | None:
+    """The data set on the hub that ``data`` names; None for files, and for local copies of named sets."""
+    name, _, text = data.partition("?")
+    sources = {"dolly": DOLLY, "cnndm": CNNDM, "e2e": E2E}
+    if name not in sources or _options(data, text).path:
+        return None
+    return sources[name][0]
+
+
 def dev_split(data: str) -> str | None:
     """The dev split beside named training data, 1,000 rows at most; None where there is none.
 

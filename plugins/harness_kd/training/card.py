@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from harness import __version__
 from harness_kd.data.examples import TokenizedData
+from harness_kd.data.named import hub_name
 from harness_kd.loss.fused import kd_weight_of
 from harness_kd.plan import TrainPlan
 
-HEADER = "---\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n"
+_ON_THE_HUB = re.compile(r"[\w.-]+/[\w.-]+")
 CAVEAT = """\
 The exact options and content hashes are in `run.json`. Distillation lowers faithfulness errors where the hard
 labels are noisy and the teacher is better than they are. It adds no knowledge, and a teacher that
@@ -57,7 +61,18 @@ def model_card(
         "code": f"faithfulness-harness {__version__}, commit {code_commit()}",
     }
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
-    return HEADER + f"# {title} with harness train-kd\n\n| | |\n|---|---|\n{rows}\n\n" + CAVEAT
+    return _front_matter(plan) + f"# {title} with harness train-kd\n\n| | |\n|---|---|\n{rows}\n\n" + CAVEAT
+
+
+def _front_matter(plan: TrainPlan) -> str:
+    """What the hub reads of a card; it names models and data of the hub alone."""
+    stated: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
+    base = plan.student.partition("@")[0]
+    if _ON_THE_HUB.fullmatch(base) and not Path(plan.student).exists():
+        stated["base_model"] = [base]
+    if named := hub_name(plan.data):
+        stated["datasets"] = [named]
+    return f"---\n{yaml.safe_dump(stated, sort_keys=False)}---\n\n"
 
 
 def code_commit() -> str:
