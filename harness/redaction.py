@@ -22,6 +22,11 @@ def is_secret(name: str, value: object = "") -> bool:
     return bool(_NAME.search(name) or _VALUE.search(str(value)))
 
 
+def masked(text: str) -> str:
+    """A text for people, such as an error message, with ``***`` for whatever looks like a secret; an address keeps its host."""
+    return _VALUE.sub(lambda found: "://***@" if found[0].startswith("://") else "***", text)
+
+
 def without_secrets(text: str) -> str:
     """Settings without those that look like secrets; empty where nothing is left.
 

@@ -19,6 +19,7 @@ from harness.cli._run_file import run_file
 from harness.errors import HarnessError
 from harness.plugins import Command, CommandGroup, load_plugins
 from harness.quiet import plain_bars
+from harness.redaction import masked
 
 EXIT_ERROR = 2
 EXIT_INTERRUPT = 130  # 128 + SIGINT, what a shell reports for Ctrl-C
@@ -90,7 +91,7 @@ def _dispatch(argv: Sequence[str] | None) -> int:
 
 
 def _fail(error: HarnessError) -> int:
-    print(f"harness: error: {error}", file=sys.stderr)
+    print(masked(f"harness: error: {error}"), file=sys.stderr)
     return EXIT_ERROR
 
 

@@ -64,7 +64,7 @@ def command(request: EvalRequest) -> list[str]:
     if request.gen_kwargs:
         words += ["--gen_kwargs", json.dumps(dict(request.gen_kwargs))]
     if request.metadata:
-        words += ["--metadata", json.dumps(dict(request.metadata))]
+        words += ["--metadata", json.dumps(without_secrets(request.metadata))]
     return words
 
 
@@ -151,7 +151,7 @@ def response_cache(request: EvalRequest) -> str | None:
     made_by = {
         "models": [_of_responses(model_identity(name, revision)) for name in models],
         "backend": request.model,
-        "arguments": {key: str(value) for key, value in request.model_args.items()},
+        "arguments": {key: str(value) for key, value in without_secrets(request.model_args).items()},
         "libraries": {name: version(name) for name in ("lm_eval", "torch", "transformers")},
     }
     return _file(request.response_cache, made_by)

@@ -89,24 +89,59 @@ def test_a_model_that_cannot_be_had_is_one_clear_error(
     assert said in capsys.readouterr().err
 
 
+GIVEN = [
+    [],
+    ["--model-args", f"token={TOKEN}"],
+    ["--metadata", f"token={TOKEN}"],
+    ["--metadata", f'{{"note": "{TOKEN}"}}'],
+    ["--dry-run", "--model-args", f"token={TOKEN}"],
+]
+
+
 def test_a_planted_token_reaches_the_hub_and_nothing_else(
+    online: LocalHub, models: dict[str, Any], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    online.add("owner/gated", models["student"], gated=True, readers=(TOKEN,))
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    words = [*NEWS, "--output", str(tmp_path / "out"), "--device", "cpu"]
+    for given in GIVEN:
+        assert main(["eval", "owner/gated", *words, *given]) == 0
+    assert list((tmp_path / "out").rglob("results_*.json"))
+    assert online.tokens == {TOKEN}
+    assert online.leaked == set()
+    assert TOKEN not in "".join(capfd.readouterr())
+    holding = [path for path in tmp_path.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
+    assert holding == []  # results, samples, run files, kept answers, and every cache
+
+
+def test_no_error_shows_a_token(
+    online: LocalHub, models: dict[str, Any], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    online.add("owner/gated", models["student"], gated=True)
+    address = online.url.replace("://", f"://me:{TOKEN}@")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    for name in ("owner/gated", f"{address}/owner/gated", f"owner/gated@{TOKEN}"):
+        words = [*NEWS, "--output", str(tmp_path / "out"), "--model-args", f"token={TOKEN}"]
+        assert main(["eval", name, *words]) == 2
+    said = "".join(capfd.readouterr())
+    assert "Ask for access on its page (http://***@127.0.0.1" in said
+    assert TOKEN not in said
+
+
+@pytest.mark.slow
+def test_a_planted_token_is_in_no_log_of_a_process_of_its_own(
     hub: LocalHub, models: dict[str, Any], tmp_path: Path, run: Harness
 ) -> None:
     hub.add("owner/gated", models["student"], gated=True, readers=(TOKEN,))
     words = ["harness", "eval", "owner/gated", *NEWS, "--output", str(tmp_path / "out"), "--device", "cpu"]
-    for given in ([], ["--model-args", f"token={TOKEN}"]):
+    for given in GIVEN:
         done = run(*words, *given, token=TOKEN)
         assert done.returncode == 0, done.stderr
         assert TOKEN not in done.stdout + done.stderr
-    hub.fail("/api/models/owner/gated", status=500)
-    done = run(*words, "--model-args", f"token={TOKEN},revision=other", token=TOKEN)
-    assert done.returncode == 2
-    assert TOKEN not in done.stdout + done.stderr
-    assert hub.tokens == {TOKEN}
-    assert hub.leaked == set()
-    holding = [path for path in tmp_path.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
-    assert holding == []  # results, samples, run files, kept answers, and every cache
-    assert list((tmp_path / "out").rglob("results_*.json"))
+    assert (hub.tokens, hub.leaked) == ({TOKEN}, set())
+    assert not any(path.is_file() and TOKEN.encode() in path.read_bytes() for path in tmp_path.rglob("*"))
 
 
 OF_LM_EVAL = {

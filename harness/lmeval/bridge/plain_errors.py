@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 
 from harness.errors import HarnessError
+from harness.redaction import masked
 
 
 def install() -> None:
@@ -18,7 +19,7 @@ def install() -> None:
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if isinstance(error, HarnessError):
-            print(f"lm_eval: error: {error}", file=sys.stderr)
+            print(masked(f"lm_eval: error: {error}"), file=sys.stderr)
         else:
             usual(kind, error, traceback)
 
