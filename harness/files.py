@@ -119,7 +119,7 @@ def iter_jsonl(path: str | os.PathLike[str], *, allow_nan: bool = False) -> Iter
         HarnessError: If the file cannot be opened, or a line, which it names, is not UTF-8, not JSON or no
             object.
     """
-    parse_constant = None if allow_nan else _refuse_constant
+    parse_constant = None if allow_nan else refuse_constant
     try:
         file = open(path, "rb")  # noqa: SIM115 - closed by the with below; only opening may be translated
     except OSError as error:
@@ -145,7 +145,8 @@ def iter_jsonl(path: str | os.PathLike[str], *, allow_nan: bool = False) -> Iter
             yield row
 
 
-def _refuse_constant(name: str) -> None:
+def refuse_constant(name: str) -> None:
+    """For `json.loads`: NaN and Infinity, which Python reads, are not JSON."""
     raise ValueError(f"{name} is not JSON")
 
 

@@ -59,18 +59,37 @@ def spell(candidates: Sequence[Candidate]) -> str:
 
 
 def as_text(value: Any) -> str:
-    """One text of a cell: a string, a list of paragraphs, or titled paragraphs in either of HotpotQA's two layouts."""
+    """One text of a cell: a string, a list of paragraphs, or titled paragraphs in either of HotpotQA's two layouts.
+
+    Raises:
+        ValueError: Saying what it is in place of a text. A number is refused too: 0.10 would be read as "0.1".
+    """
     if isinstance(value, Mapping) and {"title", "sentences"} <= value.keys():
         value = list(zip(value["title"], value["sentences"], strict=True))
     if isinstance(value, list | tuple):
         return "\n".join(_paragraph(item) for item in value)
-    return str(value)
+    if not isinstance(value, str):
+        raise ValueError(f"{_kind(value)}, no text")
+    return value
+
+
+def _kind(value: Any) -> str:
+    """What a cell is, as its file's author would call it."""
+    if value is None:
+        return "null"
+    if isinstance(value, Mapping):
+        return f"an object ({', '.join(map(str, value))})" if value else "an empty object"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return (
+        f"the number {value}" if isinstance(value, int | float) else f"a value of type {type(value).__name__}"
+    )
 
 
 def _paragraph(item: Any) -> str:
     if isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[1], list | tuple):
         title, sentences = item
-        return f"{title}: {''.join(sentences).strip()}"
+        return f"{as_text(title)}: {''.join(map(as_text, sentences)).strip()}"
     return as_text(item)
 
 
@@ -78,11 +97,15 @@ def as_references(value: Any, separator: str | None) -> list[str]:
     """The distinct references of a cell, or of several cells, in order.
 
     Args:
-        value: A string, or a list of strings and lists.
+        value: A string, or a list of strings and lists; a null in a list is no reference.
         separator: Splits strings into several references; None for never.
+
+    Raises:
+        ValueError: As `as_text`.
     """
     if isinstance(value, list | tuple):
-        found = [reference for item in value for reference in as_references(item, separator)]
+        given = [item for item in value if item is not None]
+        found = [reference for item in given for reference in as_references(item, separator)]
     else:
         found = as_text(value).split(separator) if separator else [as_text(value)]
     return list(dict.fromkeys(text.strip() for text in found))

@@ -138,7 +138,8 @@ def _read(spec: DataSpec) -> tuple[Sequence[Row], str, str | None]:
 def _map_rows(rows: Sequence[Row], spec: DataSpec, source: str) -> tuple[list[dict[str, Any]], Counter[str]]:
     documents: list[dict[str, Any]] = []
     dropped: Counter[str] = Counter()
-    problems: list[str] = []
+    lacking: list[str] = []
+    no_texts: list[str] = []
     referenced = _has_references(rows, spec)
     if not referenced:
         log.warning("%s: no row has a reference, so there are no scores of overlap with one", source)
@@ -146,21 +147,37 @@ def _map_rows(rows: Sequence[Row], spec: DataSpec, source: str) -> tuple[list[di
     optional = frozenset[str]() if referenced else _REFERENCES
     for number, row in enumerate(rows, start=1):
         if missing := _missing(row, spec, optional):
-            problems.append(
+            lacking.append(
                 f"{source}, row {number}: no field for {', '.join(missing)}; it has: {', '.join(row)}"
             )
             continue
-        document = _document(row, number, spec)
+        try:
+            document = _document(row, number, spec)
+        except ValueError as error:
+            no_texts.append(f"{source}, row {number}: {error}")
+            continue
         empty = [name for name, value in document.items() if not value and name not in optional]
         if empty:
             dropped[f"empty {empty[0]}"] += 1
         else:
             documents.append(document)
-    if problems:
-        shown = "\n  - ".join([f"{len(problems)} rows lack a field; the first:", *problems[:_SHOWN]])
-        remedy = "Rename the column, or name it: --metadata source_field=NAME reference_field=NAME."
-        raise HarnessError(problems[0] if len(problems) == 1 else shown, remedy)
+    kinds = (
+        (
+            lacking,
+            "lack a field",
+            "Rename the column, or name it: --metadata source_field=NAME reference_field=NAME.",
+        ),
+        (no_texts, "hold no text", "Write the value in quotes, or leave the row out."),
+    )
+    if found := [(_summed_up(problems, what), remedy) for problems, what, remedy in kinds if problems]:
+        raise HarnessError(*map("\n".join, zip(*found, strict=True)))
     return (_merged(documents) if spec.merge else documents), dropped
+
+
+def _summed_up(problems: Sequence[str], what: str) -> str:
+    if len(problems) == 1:
+        return problems[0]
+    return "\n  - ".join([f"{len(problems)} rows {what}; the first:", *problems[:_SHOWN]])
 
 
 def _has_references(rows: Sequence[Row], spec: DataSpec) -> bool:
@@ -168,7 +185,15 @@ def _has_references(rows: Sequence[Row], spec: DataSpec) -> bool:
     if "source" not in spec.fields or spec.references_named:
         return True
     found = (find(row, spec.fields["references"]) for row in rows)
-    return any(any(as_references(cell, spec.separator)) for cell in found if cell is not None)
+    return any(_is_reference(cell, spec.separator) for cell in found if cell is not None)
+
+
+def _is_reference(cell: Any, separator: str | None) -> bool:
+    """Whether a cell is meant for a reference: also one that cannot be read, of which its row's error tells."""
+    try:
+        return any(as_references(cell, separator))
+    except ValueError:
+        return True
 
 
 def _missing(row: Row, spec: DataSpec, optional: frozenset[str] = frozenset()) -> list[str]:
@@ -181,22 +206,40 @@ def _missing(row: Row, spec: DataSpec, optional: frozenset[str] = frozenset()) -
 def _document(row: Row, number: int, spec: DataSpec) -> dict[str, Any]:
     identifier = find(row, spec.fields.get("id", ("id",)))
     document: dict[str, Any] = {"id": str(number if identifier is None else identifier)}
-    for name, candidates in spec.fields.items():
+    for name in spec.fields:
         if name == PROMPT:
-            document[name] = as_text(
-                find(row, candidates)
-            )  # to the letter: it may end in a space or a new line
+            document[name] = _text(row, name, spec)  # to the letter: it may end in a space or a new line
         elif name not in ("id", "references"):
-            document[name] = strip_marks(as_text(find(row, candidates)), spec.sentence_marks)
+            document[name] = strip_marks(_text(row, name, spec), spec.sentence_marks)
     if document.get(PROMPT) and document.get("source") == "":  # a row without a text apart from its prompt
         document["source"] = document[PROMPT].strip()
-    cell = find(row, spec.fields["references"])
-    references = [] if cell is None else as_references(cell, spec.separator)
+    references = _references(row, spec)
     document["references"] = [
         text for reference in references if (text := strip_marks(reference, spec.sentence_marks))
     ]
     document["reference"] = document["references"][0] if document["references"] else ""
     return document
+
+
+def _text(row: Row, name: str, spec: DataSpec) -> str:
+    """The text of a field.
+
+    Raises:
+        ValueError: Naming the field, if it holds none.
+    """
+    try:
+        return as_text(find(row, spec.fields[name]))
+    except ValueError as error:
+        raise ValueError(f"its {name} is {error}") from None
+
+
+def _references(row: Row, spec: DataSpec) -> list[str]:
+    """The references of a row; errors as in `_text`."""
+    cell = find(row, spec.fields["references"])
+    try:
+        return [] if cell is None else as_references(cell, spec.separator)
+    except ValueError as error:
+        raise ValueError(f"its reference is {error}") from None
 
 
 def _merged(documents: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -10,10 +10,11 @@ import csv
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from harness.data.columns import Row
 from harness.errors import HarnessError
-from harness.files import iter_jsonl, sha256_bytes, sha256_file
+from harness.files import iter_jsonl, refuse_constant, sha256_bytes, sha256_file
 
 
 def read_local(path: Path, *, split: str, missing: Callable[[Row], list[str]]) -> tuple[list[Row], str, str]:
@@ -103,7 +104,7 @@ def file_rows(path: Path) -> Iterator[Row]:
 
 def _read_json(path: Path) -> Iterator[Row]:
     """A list of objects, or an object of objects, whose keys become the rows' ``id``."""
-    content = json.loads(path.read_text(encoding="utf-8-sig"))
+    content = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=refuse_constant)
     if isinstance(content, dict) and content and all(isinstance(row, dict) for row in content.values()):
         content = [{"id": key, **row} for key, row in content.items()]
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
@@ -114,7 +115,7 @@ def _read_json(path: Path) -> Iterator[Row]:
 def _read_csv(path: Path) -> Iterator[Row]:
     csv.field_size_limit(2**30)  # the default, 128 KiB, is less than a long article
     with open(path, encoding="utf-8-sig", newline="") as file:
-        header, *rows = [cells for cells in csv.reader(file, strict=True) if cells] or [[]]
+        header, *rows = _cells(csv.reader(file, strict=True)) or [[]]
     problems = [f"column {name!r} stands twice" for name in dict.fromkeys(header) if header.count(name) > 1]
     problems += [
         f"row {number}: {len(cells)} cells for {len(header)} columns"
@@ -124,6 +125,28 @@ def _read_csv(path: Path) -> Iterator[Row]:
     if problems:
         raise ValueError("; ".join(problems[:5]))
     yield from (dict(zip(header, cells, strict=True)) for cells in rows)
+
+
+def _cells(reader: Any) -> list[list[str]]:
+    """The lines of a `csv.reader` that are not blank.
+
+    Raises:
+        ValueError: Naming the row that cannot be read. One whose quote is never closed would swallow all rows after it.
+    """
+    found: list[list[str]] = []
+    while True:
+        first_line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return found
+        except csv.Error as error:
+            where = f"row {len(found)}" if found else "the header"
+            raise ValueError(
+                f"{where}, which begins in line {first_line}: a quote is not closed, or not doubled inside of quotes ({error})"
+            ) from error
+        if cells:
+            found.append(cells)
 
 
 def _read_parquet(path: Path) -> Iterator[Row]:

@@ -115,6 +115,60 @@ def test_unreadable_files_are_one_clear_error(tmp_path: Path, name: str, content
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("bad", ['c,"d', 'c,"d "quoted" e', '"c,d'])
+def test_a_quote_that_is_not_closed_swallows_no_rows(tmp_path: Path, bad: str) -> None:
+    (tmp_path / "rows.csv").write_text(f"article,highlights\na,b\n\n{bad}\ne,f\ng,h\n")
+    with pytest.raises(HarnessError, match=r"row 2, which begins in line 4: a quote is not closed"):
+        load(spec(tmp_path / "rows.csv"))
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("5", "the number 5"),
+        ("true", "true"),
+        ('{"a": 1, "b": 2}', r"an object \(a, b\)"),
+        ('["x", 1.5]', "the number 1.5"),
+        ("NaN", None),
+        ("[-Infinity]", None),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["json", "jsonl"])
+@pytest.mark.parametrize("field", ["article", "highlights"])
+def test_what_is_no_text_becomes_none(
+    tmp_path: Path, value: str, said: str | None, suffix: str, field: str
+) -> None:
+    good = json.dumps(ROWS[0])
+    bad = json.dumps(ROWS[1] | {field: "@"}).replace('"@"', value)
+    text = f"[{good}, {bad}]" if suffix == "json" else f"{good}\n{bad}\n"
+    (tmp_path / f"rows.{suffix}").write_text(text)
+    what = "source" if field == "article" else "reference"
+    with pytest.raises(
+        HarnessError, match=f"row 2: its {what} is {said}, no text" if said else "Infinity|NaN"
+    ):
+        load(spec(tmp_path / f"rows.{suffix}"))
+
+
+def test_rows_without_text_and_rows_without_field_are_told_with_their_remedies(tmp_path: Path) -> None:
+    rows = [ROWS[0], *({"article": n, "highlights": "x"} for n in range(7)), {"text": "x"}]
+    with pytest.raises(HarnessError) as caught:
+        load(spec(write_rows(tmp_path / "rows.jsonl", rows)))
+    lacking, hold, *named = caught.value.problem.splitlines()
+    assert "row 9: no field for source" in lacking
+    assert hold == "7 rows hold no text; the first:"
+    assert [f"row {n}: its source is the number {n - 2}" in named[n - 2] for n in range(2, 7)] == [True] * 5
+    assert [line.split()[0] for line in caught.value.remedy.splitlines()] == ["Rename", "Write"]
+
+
+def test_null_is_no_reference_and_no_paragraph(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="row 1: its source is null, no text"):
+        load(spec(write_rows(tmp_path / "bad.jsonl", [{"article": ["a", None], "summary": "x"}])))
+    rows = [{"article": "a", "summary": [None, "x"]}, {"article": "b", "summary": [None]}]
+    found = load(spec(write_rows(tmp_path / "rows.jsonl", rows)))
+    assert [row["references"] for row in found.rows] == [["x"]]
+    assert found.dropped == {"empty references": 1}
+
+
 def test_missing_places_are_named(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="no data at"):
         load(spec(tmp_path / "nowhere"))
