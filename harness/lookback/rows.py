@@ -10,6 +10,7 @@ as it stands; a third field of a span, such as its kind, is passed over. Without
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,11 +110,19 @@ class Judge(Protocol):
 
 
 def judge_labeller(judge: Judge, threshold: float = 0.5) -> Labeller:
-    """Each sentence that a consistency judge scores below the threshold is hallucinated, whole."""
+    """Each sentence that a consistency judge scores below the threshold is hallucinated, whole.
+
+    It raises a ValueError where the judge gives no number: such a sentence is neither, and its windows have no label.
+    """
 
     def label(document: str, response: str) -> list[Span]:
         places = sentence_spans(response)
         scores = judge.score([(document, response[start:end]) for start, end in places], progress=False)
+        for (start, end), score in zip(places, scores, strict=True):
+            if math.isnan(score):
+                raise ValueError(
+                    f"the judge gives no number to characters {start} to {end} of the response: leave the row out"
+                )
         return [place for place, score in zip(places, scores, strict=True) if score < threshold]
 
     return label

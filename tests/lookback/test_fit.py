@@ -194,6 +194,20 @@ def test_labels_of_the_oracle_and_of_a_judge() -> None:
     assert oracle_labeller("Nothing of that world.", "Nor this.") == [(0, 9)]
 
 
+def test_a_sentence_without_a_score_is_not_taken_for_factual(tmp_path: Path) -> None:
+    class Silent:
+        """A judge that has no number for one sentence."""
+
+        def score(self, pairs: list[tuple[str, str]], *, progress: bool = True) -> list[float]:
+            return [float("nan") if text == "Then it stopped." else 1.0 for _, text in pairs]
+
+    rows = tmp_path / "rows.jsonl"
+    responses = ("It rained.", "It rained. Then it stopped.")
+    rows.write_text("".join(json.dumps({"context": "doc", "response": text}) + "\n" for text in responses))
+    with pytest.raises(HarnessError, match=r"row 2: the judge gives no number to characters 11 to 27"):
+        read_rows(rows, judge_labeller(Silent()))
+
+
 def test_offsets_are_those_of_the_stripped_response() -> None:
     lm = load_language_model(str(models.path("student")), device="cpu")
     one = encode(lm, "Article: the race.\nSummary:", 18, "  The race was won. ")
