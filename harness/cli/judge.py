@@ -68,7 +68,12 @@ def _add_fit(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--learning-rate", type=float, default=2e-5, help="peak of the schedule (default: 2e-5)"
     )
-    parser.add_argument("--max-length", type=int, default=512, help="tokens of a pair (default: 512)")
+    parser.add_argument(
+        "--max-length",
+        type=int,
+        default=512,
+        help="tokens of a pair, in training and of the judge ever after (default: 512)",
+    )
     parser.add_argument(
         "--held-out",
         type=float,

@@ -108,6 +108,7 @@ def finish(
     method: Method,
     card: dict[str, Any],
     title: str,
+    max_length: int | None = None,
     domain: Domain | None = None,
 ) -> Fitted:
     """Calibrate on ``dev``, measure on ``test``, and write the judge whole: weights, tokenizer, card, reliability plot.
@@ -115,6 +116,8 @@ def finish(
     A judge that is no better than chance on ``test`` is written too, and `harness.judges.load` refuses it.
 
     Args:
+        max_length: Tokens that the judge was trained on, at which it will cut pairs too; None: what tokenizer and model say. It
+            stands in the tokenizer's ``model_max_length``, where sentence-transformers looks for it.
         domain: The only texts that it may judge; None: any.
 
     Returns:
@@ -123,6 +126,8 @@ def finish(
     from harness.judges.load import JUDGE_FILE, load
 
     model.eval()
+    if max_length is not None:
+        tokenizer.model_max_length = max_length
     with replace_dir(output) as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

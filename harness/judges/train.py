@@ -48,7 +48,7 @@ class FitPlan:
     """Share of steps with a rising learning rate; it then falls in a line to 0."""
     weight_decay: float = 0.01
     max_length: int = 512
-    """Tokens of a pair; longer ones are cut, the longer text first."""
+    """Tokens of a pair; longer ones are cut, the longer text first. The judge keeps it, and cuts there too."""
     held_out: float = 0.1
     """Share of documents for early stopping and calibration, and again as much for the final measurement."""
     calibration: Method = "temperature"
@@ -124,6 +124,7 @@ def fit(plan: FitPlan) -> Fitted:
         method=plan.calibration,
         card={key: value for key, value in card.items() if value not in ("", None)},
         title=plan.output.name,
+        max_length=min(plan.max_length, _longest(tokenizer, model)),
     )
     shutil.rmtree(_checkpoint_dir(plan), ignore_errors=True)
     return found

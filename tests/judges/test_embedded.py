@@ -254,6 +254,7 @@ def test_fit_trains_calibrates_and_writes_a_judge(tmp_path: Path, capsys: pytest
     data = fit_data(tmp_path / "pairs.jsonl")
     command = ["judge", "fit", "--data", str(data), "--base", "embedded", "--output", str(tmp_path / "mine")]
     command += ["--epochs", "1", "--held-out", "0.2", "--device", "cpu", "--calibration", "isotonic"]
+    command += ["--max-length", "96"]
     assert main([*command, "--dry-run"]) == 0
     assert not (tmp_path / "mine").exists()
     assert main(command) == 0
@@ -263,6 +264,9 @@ def test_fit_trains_calibrates_and_writes_a_judge(tmp_path: Path, capsys: pytest
     assert not (tmp_path / ".mine.checkpoint").exists()
     judge = load(str(tmp_path / "mine"), device="cpu")  # passes its self-test
     assert "isotonic" in judge.signature()
+    assert "max_tokens:96" in judge.signature()  # of a base that reads 256
+    judge.score([("The Harton Tigers won. " * 40, "They won."), ("The Harton Tigers won.", "They won.")])
+    assert (judge.counts.truncated, judge.counts.failed) == (1, 0)
     stored = json.loads((tmp_path / "mine" / "judge.json").read_text())
     assert len(stored["self_test"]) == 8
     assert judge.held_out is not None
