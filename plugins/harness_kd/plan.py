@@ -191,6 +191,11 @@ class TrainPlan:
             problems.append("online_teacher needs kd_ratio above 0, and no soft_labels folder")
         if self.kd_ratio > 0 and self.teacher is None:
             problems.append("kd_ratio above 0 needs a teacher")
+        problems += [
+            f"{name} is empty: leave it out, or name one"
+            for name in ("student", "teacher", "soft_labels", "dev")
+            if getattr(self, name) == ""
+        ]
         problems += self._without_hard_labels()
         if not (0 if self.tail_draws else 1) <= self.top_k < 65_536:
             problems.append(f"top_k must be in [1, 65535], or 0 with tail_draws, got {self.top_k}")

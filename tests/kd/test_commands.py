@@ -67,6 +67,19 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["soft-labels", "teacher", "student", "dev", "data", "output"])
+def test_an_empty_value_is_refused(
+    harness: Callable[..., Any],
+    options: tuple[Any, ...],
+    tmp_path: Path,
+    name: str,
+) -> None:
+    more = ("--select", "dev-loss") if name == "dev" else ()
+    with pytest.raises(HarnessError, match=f"{name.replace('-', '_')} is empty"):
+        harness("train-kd", *options, f"--{name}=", *more)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_capture_then_inspect_verify_and_train_from_it(
     harness: Callable[..., Any],
     options: tuple[Any, ...],

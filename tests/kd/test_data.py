@@ -130,6 +130,13 @@ def test_the_news_world_by_name() -> None:
         load_rows("newsworld?size=5")
 
 
+@pytest.mark.parametrize("split", ["typo", "TRAIN", "validation"])
+def test_the_news_world_has_no_split_of_another_name(split: str) -> None:
+    with pytest.raises(HarnessError, match=f"there is no split '{split}'"):
+        load_rows(f"newsworld?n=2&split={split}")
+    assert load_rows("newsworld?n=2&split=test") != load_rows("newsworld?n=2&split=train")
+
+
 def dolly_file(tmp_path: Path, n: int) -> str:
     return write(
         tmp_path, *({"instruction": f"word{i}", "context": "", "response": "word1"} for i in range(n))

@@ -154,6 +154,10 @@ def plan_of(arguments: Namespace) -> TrainPlan:
     """
     names = [field.name for field in dataclasses.fields(TrainPlan) if field.name != "kd_ratio"]
     given = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
+    HarnessError.raise_for(
+        [f"--{name} is empty" for name in ("data", "output") if given.get(name) == ""],
+        "Name a file or a data set, and a folder to write.",
+    )
     options = with_preset(arguments.preset, given) if arguments.preset else given
     return TrainPlan(**{**options, "kd_ratio": max(arguments.kd_ratio)})
 

@@ -107,6 +107,8 @@ def _options(data: str, text: str) -> DataOptions:
 def _newsworld(data: str, options: DataOptions) -> Iterator[dict[str, Any]]:
     from harness import newsworld
 
+    if options.split not in ("", "train", "dev", "test"):  # it would make another world of any name
+        raise HarnessError(f"{data}: there is no split {options.split!r}", "Give split train, dev or test.")
     try:
         rows = newsworld.rows(
             options.split or "train",
@@ -115,9 +117,7 @@ def _newsworld(data: str, options: DataOptions) -> Iterator[dict[str, Any]]:
             seed=options.seed,
         )
     except ValueError as error:
-        raise HarnessError(
-            f"{data}: {error}", "Give split train, dev or test, and noise in [0, 1]."
-        ) from error
+        raise HarnessError(f"{data}: {error}", "Give noise in [0, 1].") from error
     for row in rows:
         yield {"prompt": newsworld.prompt(row["article"]), "response": " " + row["summary"]}
 

@@ -132,7 +132,7 @@ def count_training(prepared: Prepared) -> Counted:
         plan,
         output="",
         data="",
-        teacher=plan.teacher and "",
+        teacher=plan.teacher and "any",
         soft_labels=None,
         kd_ratio=min(plan.kd_ratio, 1.0),
     )
