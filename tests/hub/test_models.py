@@ -187,3 +187,16 @@ def test_shards_are_all_fetched(
     found = ModelSource.find("owner/sharded")
     assert {path.name for path in found.folder.glob("*.safetensors")} == names
     assert found.model().num_parameters() == model.num_parameters()
+
+
+@pytest.mark.parametrize("part", ["HEAD /", "GET /storage/"])
+def test_a_hub_that_is_too_slow_is_given_up(
+    online: LocalHub, student: dict[str, bytes | Path], monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    monkeypatch.setattr(ours, "_PROBE_SECONDS", 0.2)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
+    online.add("owner/model", student)
+    online.fail(part, how="slow", seconds=0.6)
+    with pytest.raises(HarnessError, match="the hub cannot be reached"):
+        ModelSource.find("owner/model")
+    ours._hub_answers.cache_clear()
