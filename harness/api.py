@@ -5,6 +5,7 @@ Both are names of `harness` itself, which loads this module at their first use. 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,7 +172,7 @@ def eval_request(
     """
     from harness.lmeval.request import EvalRequest, named_model
 
-    HarnessError.raise_for(option_problems(limit, batch_size), "Correct it and call again.")
+    HarnessError.raise_for(option_problems(limit, batch_size, num_fewshot), "Correct it and call again.")
     names = [name for name in (tasks.split(",") if isinstance(tasks, str) else tasks) if name]
     names = names or [DEFAULT_TASKS]
     gold = str(model) == GOLD
@@ -198,12 +199,20 @@ def eval_request(
     )
 
 
-def option_problems(limit: int | None, batch_size: int | str | None) -> list[str]:
+_BATCH_SIZE = re.compile(r"0*[1-9][0-9]*|auto(:[1-9][0-9]*)?")
+"""``auto:N`` measures N times anew as prompts get shorter."""
+
+
+def option_problems(
+    limit: int | None, batch_size: int | str | None, num_fewshot: int | None = None
+) -> list[str]:
     """What is wrong with how much is to be evaluated, each as a sentence that begins with the option."""
     problems = [f"limit {limit} leaves no document"] if limit is not None and limit < 1 else []
     size = "1" if batch_size is None else str(batch_size)
-    if not (size.isdigit() and int(size)) and not size.startswith("auto"):
+    if not _BATCH_SIZE.fullmatch(size):
         problems.append(f"batch_size {size} is neither a positive number nor auto")
+    if num_fewshot is not None and num_fewshot < 0:
+        problems.append(f"num_fewshot {num_fewshot} is no number of examples: give 0 or more")
     return problems
 
 

@@ -167,8 +167,11 @@ def _check(arguments: Namespace) -> None:
     for option in ("source_field", "reference_field", "prompt", "qa"):
         if getattr(arguments, option) and not arguments.data:
             problems.append(f"--{option.replace('_', '-')} describes --data, which is not given")
-    wrong = option_problems(arguments.limit, arguments.batch_size)
-    problems += [f"--{problem.replace('batch_size', 'batch-size')}" for problem in wrong]
+    wrong = option_problems(arguments.limit, arguments.batch_size, arguments.num_fewshot)
+    problems += [
+        f"--{problem.replace('batch_size', 'batch-size').replace('num_fewshot', 'num-fewshot')}"
+        for problem in wrong
+    ]
     HarnessError.raise_for(problems, "`harness eval --help` explains the options.")
 
 

@@ -17,7 +17,7 @@ from harness.errors import HarnessError
 from harness.lmeval import wording
 from harness.lmeval.wording import Wording
 from harness.metrics.answers import AnswerRule
-from harness.metrics.registry import build, option_names
+from harness.metrics.registry import FAMILIES, build, option_names
 from harness.metrics.suite import Bootstrap, Suite
 
 _KNOWN_KEYS = frozenset(
@@ -53,8 +53,7 @@ def parse(config: Mapping[str, Any]) -> TaskOptions:
     """
     metadata: dict[str, Any] = {**(config.get("factual") or {}), **(config.get("metadata") or {})}
     _refuse_misspelt(metadata)
-    left_out = _names(metadata.get("without", ()))
-    families = tuple(name for name in _names(metadata.get("metrics", ())) if name not in left_out)
+    families = _families(metadata)
     tokens = _whole_number(metadata, "response_tokens", 0) if "response_tokens" in metadata else None
     asked = wording.read(config, metadata, _columns(metadata), response_tokens=tokens)
     rule = AnswerRule(
@@ -74,6 +73,20 @@ def parse(config: Mapping[str, Any]) -> TaskOptions:
         wording=asked,
         alias_of=metadata.get("alias_of"),
     )
+
+
+def _families(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """The metric families asked for, without those to be left out.
+
+    Raises:
+        HarnessError: If one to be left out is none: the one that was meant would be computed.
+    """
+    left_out = _names(metadata.get("without", ()))
+    HarnessError.raise_for(
+        [f"without: unknown metric family {name!r}" for name in left_out if name not in FAMILIES],
+        f"Choose from: {', '.join(FAMILIES)}.",
+    )
+    return tuple(name for name in _names(metadata.get("metrics", ())) if name not in left_out)
 
 
 def _names(value: str | Sequence[str]) -> tuple[str, ...]:

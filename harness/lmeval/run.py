@@ -21,8 +21,10 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.files import canonical_json, sha256_bytes
 from harness.lmeval.bridge.apis import endpoint_kind, require_endpoint, without_effect, without_secrets
+from harness.lmeval.bridge.device import require_device
 from harness.lmeval.bridge.kept import in_place_of_caching
 from harness.lmeval.bridge.loading import plain_loading
+from harness.lmeval.bridge.one_file import require_own_files
 from harness.lmeval.bridge.task_index import include_path
 from harness.lmeval.bridge.whole_model import BACKENDS, Loaded, fetch, require_whole_files
 from harness.lmeval.chat import has_template, require_template
@@ -177,7 +179,9 @@ def tasks_of(request: EvalRequest) -> dict[str, Any]:
     hide_loading_bars()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     manager = _task_manager(request)
-    return {name: task for asked in request.tasks for name, task in manager.load([asked])["tasks"].items()}
+    found = {name: task for asked in request.tasks for name, task in manager.load([asked])["tasks"].items()}
+    require_own_files(found.values())
+    return found
 
 
 def all_task_names() -> list[str]:
@@ -209,9 +213,12 @@ def _task_manager(request: EvalRequest) -> Any:
 def _load_tasks(names: Sequence[str], manager: Any) -> list[Any]:
     """The tasks and groups themselves: what is wrong with data or options shows before a large model is loaded."""
     loaded: list[Any] = []
+    tasks: dict[str, Any] = {}
     for name in names:
         found = manager.load([name])
+        tasks |= found["tasks"]
         loaded += [found["groups"][name]] if name in found["groups"] else found["tasks"].values()
+    require_own_files(tasks.values())
     return loaded
 
 
@@ -273,6 +280,8 @@ def check_model(request: EvalRequest, *, download: bool = False) -> None:
         HarnessError: See `harness.lmeval.models.registry.require_known` and `harness.lmeval.bridge.whole_model`.
     """
     registry.require_known(request.model)
+    if request.model in BACKENDS:
+        require_device(request.device, present=download)
     if endpoint_kind(request.model):
         require_endpoint(request.model, request.model_args)
         return

@@ -31,6 +31,7 @@ from harness.lmeval.bridge import (
     context,
     endpoints,
     hand_over,
+    one_file,
     plain_errors,
     ranks,
     sample_log,
@@ -160,6 +161,7 @@ class FactualTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval ships no t
         """
         endpoints.prepare(lm)
         require_whole_files(Loaded.of_model(lm))
+        one_file.require_own_file(self, lm)
         if not self._in_chat and self.options.wording.differs and _has_chat_template(lm):
             _tell_of_chat(self.config.task)
         self._model = apis.description(lm) if apis.is_endpoint(lm) else provenance.evaluated_model(lm)

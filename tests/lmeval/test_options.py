@@ -37,6 +37,13 @@ def test_misspelt_keys_are_all_named_and_model_arguments_are_not() -> None:
     assert "'datadir': did you mean 'data_dir'?" in caught.value.problem
 
 
+@pytest.mark.parametrize("without", ["chfr", ["rouge", "chfr"], "rouge+chfr"])
+def test_a_family_to_leave_out_that_is_none_is_named(without: Any) -> None:
+    with pytest.raises(HarnessError, match=r"^without: unknown metric family 'chfr'\nChoose from: .*chrf"):
+        with_metadata(metrics="rouge+chrf", without=without)
+    assert with_metadata(metrics="rouge+chrf", without="rouge+bertscore").families == ("chrf",)
+
+
 @pytest.mark.parametrize("key", ["answer_min_words", "n_documents", "data_seed", "n_resamples"])
 def test_numbers_are_numbers(key: str) -> None:
     with pytest.raises(HarnessError, match=f"{key}='many' is not a whole number"):

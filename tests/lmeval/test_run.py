@@ -14,9 +14,9 @@ import pytest
 from harness.cli import main
 from harness.errors import HarnessError
 from harness.lmeval.request import EvalRequest, parse_metadata
-from harness.lmeval.run import command, evaluate, response_cache
+from harness.lmeval.run import command, evaluate, response_cache, tasks_of
 from harness.records import from_lm_eval, import_results, load_documents
-from tests.lmeval.conftest import DOWNLOADS
+from tests.lmeval.conftest import DOWNLOADS, HUB_LAYOUTS, write_rows
 
 if TYPE_CHECKING:
     from tests.conftest import StockLmEval
@@ -130,6 +130,45 @@ def test_an_interrupted_run_resumes_and_another_model_does_not(
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     changed = request(other, hub_like, tmp_path / "out", response_cache=tmp_path / "cache")
     assert response_cache(changed) != response_cache(resumable)
+
+
+GROUP = ("kd_faithfulness",)
+
+
+def folder_of_one_file(folder: Path) -> Path:
+    """Articles and summaries that both of the group's tasks can read."""
+    rows = [HUB_LAYOUTS["kd_xsum_factual"](i) for i in range(3)]
+    return write_rows(folder / "data" / "test.jsonl", rows).parent
+
+
+@pytest.mark.parametrize("where", ["the folder", "the file"])
+def test_one_file_is_not_scored_as_two_data_sets(tiny_model: Path, tmp_path: Path, where: str) -> None:
+    folder = folder_of_one_file(tmp_path)
+    data = folder if where == "the folder" else folder / "test.jsonl"
+    metadata = {"data_dir": str(data), "without": DOWNLOADS, "answer_min_words": 0}
+    for tasks in (GROUP, ("kd_xsum_factual", "kd_cnndm_factual")):
+        asked = request(tiny_model, data, tmp_path / "out", metadata=metadata, tasks=tasks)
+        for run in (evaluate, tasks_of):
+            with pytest.raises(
+                HarnessError, match=r"kd_(xsum|cnndm)_factual .* would both be scored on"
+            ) as caught:
+                run(asked)
+            assert "local:test.jsonl" in caught.value.problem
+            assert "--tasks TASK" in caught.value.remedy
+    own = ("kd_cnndm_factual", "kd_cnndm_factual_chat", "kd_custom_factual")
+    assert len(tasks_of(request(tiny_model, data, tmp_path / "out", metadata=metadata, tasks=own))) == 3
+
+
+def test_stock_lm_eval_does_not_score_one_file_as_two_data_sets(
+    tiny_model: Path, tmp_path: Path, root: Path, stock_lm_eval: StockLmEval
+) -> None:
+    data = {"data_dir": str(folder_of_one_file(tmp_path)), "without": DOWNLOADS}
+    asked = request(tiny_model, tmp_path, tmp_path / "out", metadata=data, tasks=GROUP)
+    done = stock_lm_eval(*command(asked)[1:], "--include_path", str(root / "tasks"))
+    assert done.returncode != 0
+    assert "would both be scored on local:test.jsonl" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("results_*"))
 
 
 def test_the_order_of_tasks_and_other_batch_sizes_change_nothing(
@@ -277,6 +316,15 @@ def test_the_printed_command_is_all_that_a_dry_run_does(
             ["cannot stand beside --tasks", "nowhere.jsonl: no such file"],
         ),
         (["--batch-size", "many", "--limit", "0"], ["--batch-size many", "--limit 0"]),
+        (
+            ["--batch-size", "autoxx", "--num-fewshot", "-1"],
+            ["--batch-size autoxx", "--num-fewshot -1 is no number of examples"],
+        ),
+        (["--batch-size", "auto:0"], ["--batch-size auto:0"]),
+        (["--device", "typo", "--dry-run"], ["--device typo: no such device"]),
+        (["--device", "cpu:0"], ["--device cpu:0: no such device"]),
+        (["--device", "cuda:99"], ["--device=cuda:99"]),
+        (["--without", "rogue", "--tasks", "kd_newsworld_factual"], ["unknown metric family 'rogue'"]),
         (["--metadata", "{"], ["--metadata is not a JSON object"]),
         (["--model-args", "dtype"], ["'dtype' has no value"]),
     ],
