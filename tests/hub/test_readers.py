@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from harness.cli import main
 from harness.errors import HarnessError
 from harness.judges import hhem21 as published
 from harness.judges import load
@@ -167,3 +169,31 @@ def test_a_base_for_a_judge_is_recommended_that_loads(
         describe(FitPlan(base="microsoft/deberta-v3-small", **plan))
     text = (root / "harness/judges/train.py").read_text("utf-8")
     assert "deberta-v3-small" not in text
+
+
+def test_a_run_with_judge_and_encoder_by_name_states_their_commits(
+    online: LocalHub, cross_encoders: dict[str, Path], roberta_folder: Path, tmp_path: Path, offline: Callable[[], None]
+) -> None:  # fmt: skip
+    judge = online.add("owner/judge", folder(cross_encoders["bert"]))
+    encoder = online.add("owner/encoder", folder(roberta_folder))
+    words = [
+        "eval",
+        "gold",
+        "--tasks",
+        "kd_newsworld_factual",
+        "--metrics",
+        "consistency,bertscore",
+        "--limit",
+        "3",
+    ]
+    words += ["--metadata", "judge=owner/judge,bertscore_model=owner/encoder,bertscore_layer=2"]
+    found = []
+    for name in ("online", "offline"):
+        assert main([*words, "--output", str(tmp_path / name)]) == 0
+        (path,) = (tmp_path / name).rglob("results_*.json")
+        found.append(json.loads(path.read_text("utf-8")))
+        offline()
+    text = json.dumps(found[0]["configs"]["kd_newsworld_factual"]["metadata"])
+    assert f"judge:owner/judge@{judge[:12]}" in text
+    assert f"model:owner/encoder@{encoder[:12]}" in text
+    assert found[0]["results"] == found[1]["results"]
