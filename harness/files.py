@@ -119,7 +119,6 @@ def iter_jsonl(path: str | os.PathLike[str], *, allow_nan: bool = False) -> Iter
         HarnessError: If the file cannot be opened, or a line, which it names, is not UTF-8, not JSON or no
             object.
     """
-    parse_constant = None if allow_nan else refuse_constant
     try:
         file = open(path, "rb")  # noqa: SIM115 - closed by the with below; only opening may be translated
     except OSError as error:
@@ -130,9 +129,7 @@ def iter_jsonl(path: str | os.PathLike[str], *, allow_nan: bool = False) -> Iter
             if not line.strip():
                 continue
             try:
-                row = json.loads(
-                    line.decode("utf-8-sig" if number == 1 else "utf-8"), parse_constant=parse_constant
-                )
+                row = parse_json(line.decode("utf-8-sig" if number == 1 else "utf-8"), allow_nan=allow_nan)
                 if not isinstance(row, dict):
                     raise ValueError(f"expected an object, found {type(row).__name__}")
             except (
@@ -145,8 +142,21 @@ def iter_jsonl(path: str | os.PathLike[str], *, allow_nan: bool = False) -> Iter
             yield row
 
 
-def refuse_constant(name: str) -> None:
-    """For `json.loads`: NaN and Infinity, which Python reads, are not JSON."""
+def parse_json(text: str, *, allow_nan: bool = False) -> Any:
+    """What a JSON text says.
+
+    Args:
+        text: One value.
+        allow_nan: As in `iter_jsonl`.
+
+    Raises:
+        ValueError: If it is not JSON.
+        RecursionError: If it is nested too deeply.
+    """
+    return json.loads(text, parse_constant=None if allow_nan else _refuse_constant)
+
+
+def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 

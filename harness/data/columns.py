@@ -70,7 +70,20 @@ def as_text(value: Any) -> str:
         return "\n".join(_paragraph(item) for item in value)
     if not isinstance(value, str):
         raise ValueError(f"{_kind(value)}, no text")
+    require_characters(value)
     return value
+
+
+def require_characters(text: str) -> None:
+    """Refuse half a character, which JSON can escape and no file, tokenizer or page can hold.
+
+    Raises:
+        ValueError: Naming it.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"half of a surrogate pair ({text[error.start]!a}), no text") from None
 
 
 def _kind(value: Any) -> str:

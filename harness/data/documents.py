@@ -13,7 +13,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness.data.columns import Candidate, Row, as_references, as_text, find, spell, strip_marks
+from harness.data.columns import (
+    Candidate,
+    Row,
+    as_references,
+    as_text,
+    find,
+    require_characters,
+    spell,
+    strip_marks,
+)
 from harness.data.hub import read_hub
 from harness.data.sources import read_local
 from harness.errors import HarnessError
@@ -206,6 +215,7 @@ def _missing(row: Row, spec: DataSpec, optional: frozenset[str] = frozenset()) -
 def _document(row: Row, number: int, spec: DataSpec) -> dict[str, Any]:
     identifier = find(row, spec.fields.get("id", ("id",)))
     document: dict[str, Any] = {"id": str(number if identifier is None else identifier)}
+    require_characters(document["id"])
     for name in spec.fields:
         if name == PROMPT:
             document[name] = _text(row, name, spec)  # to the letter: it may end in a space or a new line

@@ -46,8 +46,10 @@ def read_questions(path: Path, *, template: str | None, limit: int | None) -> li
         limit: Rows, from the start; None: all.
 
     Raises:
-        HarnessError: If the template holds no ``{source}``, or rows ask nothing.
+        HarnessError: If the template holds no ``{source}``, rows ask nothing, or the limit leaves none.
     """
+    if limit is not None and limit < 1:
+        raise HarnessError(f"--limit {limit} leaves no row", "Give at least 1, or leave it out.")
     if template is not None and "{source}" not in template:
         raise HarnessError(
             f"--template {template!r} has no {{source}}", "For example: '{source}\\nSummary:'."

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from harness.data.columns import Row
+from harness.data.columns import Row, require_characters
 from harness.errors import HarnessError
 from harness.files import iter_jsonl
 
@@ -48,6 +49,7 @@ def parse_rows(rows: Iterable[Row], source: str, parse: Callable[[Row], T], reme
     found, problems = [], []
     for number, row in enumerate(rows, start=1):
         try:
+            require_characters(json.dumps(row, ensure_ascii=False, default=str))
             found.append(parse(row))
         except ValueError as error:
             problems.append(f"{source}, row {number}: {error}")

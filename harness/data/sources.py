@@ -7,14 +7,13 @@ then by the split's name; where that leaves a choice, the choice is the user's.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from harness.data.columns import Row
 from harness.errors import HarnessError
-from harness.files import iter_jsonl, refuse_constant, sha256_bytes, sha256_file
+from harness.files import iter_jsonl, parse_json, sha256_bytes, sha256_file
 
 
 def read_local(path: Path, *, split: str, missing: Callable[[Row], list[str]]) -> tuple[list[Row], str, str]:
@@ -95,6 +94,7 @@ def file_rows(path: Path) -> Iterator[Row]:
     except (
         OSError,
         ValueError,
+        RecursionError,
         csv.Error,
     ) as error:  # JSONDecodeError, UnicodeDecodeError and ArrowInvalid are ValueErrors
         raise HarnessError(
@@ -104,7 +104,7 @@ def file_rows(path: Path) -> Iterator[Row]:
 
 def _read_json(path: Path) -> Iterator[Row]:
     """A list of objects, or an object of objects, whose keys become the rows' ``id``."""
-    content = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=refuse_constant)
+    content = parse_json(path.read_text(encoding="utf-8-sig"))
     if isinstance(content, dict) and content and all(isinstance(row, dict) for row in content.values()):
         content = [{"id": key, **row} for key, row in content.items()]
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):

@@ -81,15 +81,17 @@ def _row(fields: Mapping[str, Any], labeller: Labeller | None, template: str) ->
 
 
 def _parsed(fields: Mapping[str, Any], labeller: Labeller | None, template: str) -> Row:
-    context, response = str(fields["context"]), str(fields["response"])
+    context, response, prompt = fields["context"], fields["response"], fields.get("prompt")
+    given = {"context": context, "response": response} | ({} if prompt is None else {"prompt": prompt})
+    if wrong := [name for name, value in given.items() if not isinstance(value, str)]:
+        raise ValueError(f"{' and '.join(wrong)}: no text")
     lead = len(response) - len(response.lstrip())
     if labeller is not None:
         spans = labeller(context, response.strip())
     else:
         spans = [(max(0, int(span[0]) - lead), int(span[1]) - lead) for span in fields["spans"]]
-    prompt = fields.get("prompt")
     return make_row(
-        context, template.replace("{context}", context) if prompt is None else str(prompt), response, spans
+        context, template.replace("{context}", context) if prompt is None else prompt, response, spans
     )
 
 

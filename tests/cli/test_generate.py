@@ -123,6 +123,9 @@ def test_a_dry_run_writes_nothing(data: Path, tmp_path: Path, capsys: pytest.Cap
         ({"prompt": "a " * 3000}, [], "leave no room"),
         ({"prompt": "x"}, ["--top-p", "0"], "top_p is 0.0"),
         ({"article": "x"}, ["--template", "y"], "has no {source}"),
+        ({"prompt": "x"}, ["--limit", "-1"], "--limit -1 leaves no row"),
+        ({"prompt": "x"}, ["--limit", "0"], "--limit 0 leaves no row"),
+        ({"prompt": "half \ud800"}, [], "row 1: half of a surrogate pair"),
     ],
 )
 def test_bad_input_is_one_message(

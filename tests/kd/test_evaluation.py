@@ -184,6 +184,8 @@ def test_what_is_chosen_for_the_user_is_said(tmp_path: Path) -> None:
     )
     assert "--eval-data FILE" in note
     assert plan_evaluation(str(own), tasks=["kd_xsum_factual"]).notes == ()
+    with pytest.raises(HarnessError, match=r"--eval-limit -1 leaves no document[\s\S]*--eval-batch-size 0"):
+        plan_evaluation(str(own), limit=-1, batch_size=0)
     world = plan_evaluation("newsworld?n=2")
     assert (world.tasks, world.notes, dict(world.metadata)) == (("kd_newsworld_factual",), (), {})
     dolly = plan_evaluation("dolly")

@@ -103,6 +103,23 @@ def test_empty_texts_are_dropped_and_counted(tmp_path: Path) -> None:
         ("rows.jsonl", "", "no usable document in 0 rows"),
         ("rows.jsonl", '{"article": "x"', "line 1"),
         ("rows.json", '{"a": 1}', "expected a list of objects"),
+        ("rows.json", "[" * 100_000, "recursion"),
+        ("rows.jsonl", '{"article": ' + "[" * 100_000, "recursion"),
+        (
+            "rows.json",
+            '[{"article": "a \\ud800 b", "highlights": "x"}]',
+            "row 1: its source is half of a surrogate pair",
+        ),
+        (
+            "rows.jsonl",
+            '{"article": "a", "highlights": "\\uDC00"}',
+            "row 1: its reference is half of a surrogate pair",
+        ),
+        (
+            "rows.jsonl",
+            '{"article": "a", "highlights": "x", "id": "\\uDC00"}',
+            "row 1: half of a surrogate pair",
+        ),
         ("rows.parquet", "no parquet", "cannot be read"),
         ("rows.txt", "x", "unknown kind of file"),
     ],

@@ -160,6 +160,22 @@ def test_rows_are_refused_with_their_line(tmp_path: Path) -> None:
     assert (row.prompt, row.document_end, row.spans) == ("Read: a b Now:", 9, ((0, 1),))
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"response": None}, "response"),
+        ({"context": 5}, "context"),
+        ({"context": ["doc"], "response": True}, "context and response"),
+        ({"prompt": 7}, "prompt"),
+    ],
+)
+def test_what_is_no_text_is_refused(tmp_path: Path, fields: dict[str, object], said: str) -> None:
+    good = {"context": "doc", "response": "It rained.", "spans": []}
+    (tmp_path / "rows.jsonl").write_text(f"{json.dumps(good)}\n{json.dumps(good | fields)}\n")
+    with pytest.raises(HarnessError, match=f"row 2: {said}: no text"):
+        read_rows(tmp_path / "rows.jsonl")
+
+
 def test_all_of_one_kind_cannot_be_fitted() -> None:
     lm = load_language_model(str(models.path("student")), device="cpu")
     article = "Anna Bell has won the race."

@@ -104,8 +104,11 @@ def plan_evaluation(
         board: See `Evaluation`, as the rest.
 
     Raises:
-        HarnessError: For a missing file, or a classifier that is none.
+        HarnessError: For a missing file, a classifier that is none, or numbers that leave nothing to evaluate.
     """
+    problems = [f"--eval-limit {limit} leaves no document"] if limit is not None and limit < 1 else []
+    problems += [f"--eval-batch-size {batch_size} is no number of prompts"] if batch_size < 1 else []
+    HarnessError.raise_for(problems, "Give at least 1.")
     given = dict(metadata or {})
     unproven = is_true(given.get("lookback_unproven"))
     classifiers = _classifiers(given.pop("lookback_classifier", None), unproven=unproven)
