@@ -7,6 +7,7 @@ where no commit is named. So it is asked only which files a split has; they are 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ def read_hub(path: str, name: str | None, *, split: str, revision: str | None) -
     """
     import datasets
 
+    tell_no_other_host()
     what = f"cannot load the data set {path} ({name or 'default'}, split {split})"
     commit, files = _split_files(path, name, split, revision, what)
     held = [
@@ -50,6 +52,14 @@ def read_hub(path: str, name: str | None, *, split: str, revision: str | None) -
         return [dict(row) for row in rows], commit
     except Exception as error:  # pyarrow's, pandas' and datasets' own types, of damaged files
         raise HarnessError(f"{what}: {hub.first_line(error)}", _REMEDY) from error
+
+
+def tell_no_other_host() -> None:
+    """Keep `datasets` from telling a host that counts, and is not the hub, what is read; HF_UPDATE_DOWNLOAD_COUNTS=1 lets it."""
+    import datasets
+
+    if "HF_UPDATE_DOWNLOAD_COUNTS" not in os.environ:
+        datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
 
 
 def _split_files(

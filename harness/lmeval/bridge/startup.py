@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from types import ModuleType
 
+from harness.data.hub import tell_no_other_host
 from harness.lmeval.bridge import plain_errors
 from harness.lmeval.bridge.task_index import include_ours
 from harness.lmeval.models import registry
@@ -17,12 +18,14 @@ from harness.lmeval.models import registry
 def install(tasks: ModuleType) -> None:
     """Let stock lm_eval find our tasks and models, and print our errors as such.
 
-    transformers is told to leave a conversion service alone, which it else sends the names of models without safetensors.
+    No host but the hub is asked: transformers else sends the names of models without safetensors, and the user's token, to a
+    conversion service, and `datasets` those of data sets to a host that counts.
 
     Args:
         tasks: The module ``lm_eval.tasks``, just executed.
     """
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+    tell_no_other_host()
     include_ours(tasks.TaskManager)
     registry.register()
     plain_errors.install()
