@@ -138,13 +138,17 @@ def _data_dir(given: str | None, task: str) -> str | None:
 
 
 def _whole_number(metadata: Mapping[str, Any], key: str, default: int) -> int:
+    """A number of the metadata, none of which may be below 0."""
     value = metadata.get(key, default)
     try:
-        return int(value)
-    except (TypeError, ValueError):
+        number = int(value)
+        if isinstance(value, bool) or number != float(value) or number < 0:
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
         raise HarnessError(
-            f"--metadata {key}={value!r} is not a whole number", f"For example: {key}={default}."
+            f"--metadata {key}={value!r} is not a whole number of 0 or more", f"For example: {key}={default}."
         ) from None
+    return number
 
 
 def _refuse_misspelt(metadata: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,12 @@ def test_a_family_to_leave_out_that_is_none_is_named(without: Any) -> None:
 
 
 @pytest.mark.parametrize("key", ["answer_min_words", "n_documents", "data_seed", "n_resamples"])
-def test_numbers_are_numbers(key: str) -> None:
-    with pytest.raises(HarnessError, match=f"{key}='many' is not a whole number"):
-        with_metadata(**{key: "many"})
+@pytest.mark.parametrize("value", ["many", -1, "-1", 2.5, True, float("inf"), None, [1]])
+def test_numbers_are_numbers(key: str, value: Any) -> None:
+    with pytest.raises(HarnessError, match=re.escape(f"{key}={value!r} is not a whole number")):
+        with_metadata(**{key: value})
+    with_metadata(**{key: "30"})
+    with_metadata(**{key: 30.0})
 
 
 def test_one_folder_serves_a_group_of_tasks(tmp_path: Path) -> None:
