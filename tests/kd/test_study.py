@@ -361,7 +361,7 @@ def test_two_processes_end_with_the_board_of_one(tmp_path: Path) -> None:
     verify(board)
     assert len(json.loads(board.read_text())["rows"]) == 4
     assert run.stdout.count("train s, KD ratio 1\n") == 1
-    assert run.stdout.count(str(board.with_suffix(".md"))) == 1
+    assert run.stdout.count(str(board.with_suffix(".html"))) == 1
     assert json.loads((tmp_path / "s" / "run.json").read_text())["identity"]["world_size"] == 2
     for results in (tmp_path / "s-eval" / "results").iterdir():
         (log,) = results.glob("*/samples_*.jsonl")
