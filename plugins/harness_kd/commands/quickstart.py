@@ -53,7 +53,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--real",
         action="store_true",
-        help="a pretrained model on text that people wrote, in place of the made-up news world; half an hour on two cores",
+        help="a pretrained model on text that people wrote, in place of the made-up news world (not timed yet)",
     )
     for name, defaults in _options().items():
         said = {kind: _UNSAID.get(name, default) for kind, default in defaults.items()}

@@ -45,7 +45,7 @@ TRAIN_FILE, TEST_FILE = "devset.csv", "testset_w_refs.csv"
 
 @dataclass(frozen=True, kw_only=True)
 class Real:
-    """What is compared, and how much of it: the defaults take half an hour on two cores that compute in bfloat16."""
+    """What is compared, and how much of it. The defaults are meant for half an hour on two cores; that is not timed yet."""
 
     output: Path
     """Folder for everything."""
