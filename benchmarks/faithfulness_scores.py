@@ -18,7 +18,6 @@ At the end the speed on news articles: 5 summaries of each of REALSumm's 100 CNN
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import time
 from collections import Counter
@@ -30,6 +29,7 @@ from pathlib import Path
 import numpy as np
 from judge_quality import read_factcc, read_faithbench
 from numpy.typing import NDArray
+from slot_error import rows_of
 
 from harness.data.columns import strip_marks
 from harness.files import iter_jsonl
@@ -180,15 +180,10 @@ def read(data: Path) -> dict[str, Labelled]:
         "faithbench": of_rows(rows, recorded),
         "factcc_rank19": of_rows(list(read_factcc(data / "factcc_rank19" / "pairs.jsonl")), {}),
     }
-    with open(data / "e2e" / "cleaned_test.csv", encoding="utf-8", newline="") as file:
-        pairs = [
-            (
-                row["orig_mr"],
-                row["ref"],
-                int(not between(parse(row["orig_mr"]), parse(row["mr"])).hallucinated),
-            )
-            for row in csv.DictReader(file)
-        ]
+    pairs = [
+        (row["orig_mr"], row["ref"], int(not between(parse(row["orig_mr"]), parse(row["mr"])).hallucinated))
+        for row in rows_of(data / "e2e" / "cleaned_test.csv")
+    ]
     found["e2e"] = of_rows(pairs, {})
     return found
 

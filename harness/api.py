@@ -170,6 +170,7 @@ def eval_request(
     Raises:
         HarnessError: If an argument makes no sense; all at once.
     """
+    from harness.lmeval.bridge.apis import endpoint_kind
     from harness.lmeval.request import EvalRequest, named_model
 
     HarnessError.raise_for(option_problems(limit, batch_size, num_fewshot), "Correct it and call again.")
@@ -177,7 +178,7 @@ def eval_request(
     names = names or [DEFAULT_TASKS]
     gold = str(model) == GOLD
     if batch_size is None:
-        batch_size = 1 if backend.endswith("completions") else 16
+        batch_size = 1 if endpoint_kind(backend) else 16
     if backend == "local-completions" and not {"tokenizer", "tokenizer_backend"} & model_args.keys():
         model_args = {
             **model_args,

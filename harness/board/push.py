@@ -7,7 +7,6 @@ sending it again does not send large files twice.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -21,6 +20,7 @@ from harness.board.publish import publish, texts, verify
 from harness.board.table import Board
 from harness.errors import HarnessError
 from harness.files import write_atomic
+from harness.models import hub
 from harness.models.hub_errors import LOG_IN, explained
 from harness.models.identity import model_identity
 from harness.models.weights import read_json
@@ -154,7 +154,7 @@ def base_model(folder: Path) -> str | None:
         stated = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
     except HarnessError:  # no adapter
         return None
-    named = isinstance(stated, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", stated) and not Path(stated).exists()
+    named = isinstance(stated, str) and hub.names_repository(stated) and not Path(stated).exists()
     return stated if named else None
 
 

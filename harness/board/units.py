@@ -4,27 +4,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from harness.metrics.base import Score
+from harness.metrics.base import COUNTS, Score
 from harness.metrics.suite import ScoreSummary
 from harness.stats.rounding import rounded
 
-UNITS = {
-    "share": "%",
-    "of 100": "of 100",
-    "words": "words",
-    "slots": "slots",
-    "items": "items",
-    "points": "points",
-}
+_COUNTS = {str(unit): str(unit) for unit in COUNTS}
+UNITS = {"share": "%", "of 100": "of 100", "points": "points", **_COUNTS}
 """What a printed score is in."""
-DIFFERENCE_UNITS = {
-    "share": "points",
-    "of 100": "points",
-    "words": "words",
-    "slots": "slots",
-    "items": "items",
-    "points": "points of the scale",
-}
+DIFFERENCE_UNITS = {"share": "points", "of 100": "points", "points": "points of the scale", **_COUNTS}
 """What a printed difference is in."""
 
 

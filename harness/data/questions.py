@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.data.rows import read_rows
 from harness.errors import HarnessError
+from harness.models.chat import are_turns
 
 SOURCES = ("source", "context", "article", "document", "text", "dialogue")
 """Fields that may hold a row's source, the first one first."""
@@ -75,11 +76,8 @@ def _turns(messages: Any) -> tuple[Mapping[str, str], ...]:
         ValueError: If it is no chat whose last word is the user's, then.
     """
     turns = list(messages) if isinstance(messages, list) else []
-    for turn in turns:
-        if not isinstance(turn, dict) or not all(
-            isinstance(turn.get(key), str) for key in ("role", "content")
-        ):
-            raise ValueError('"messages" is not a list of turns with "role" and "content"')
+    if not are_turns(turns):
+        raise ValueError('"messages" is not a list of turns with "role" and "content"')
     if turns and turns[-1]["role"] == "assistant":
         turns.pop()
     if not turns or turns[-1]["role"] != "user":

@@ -11,6 +11,7 @@ import numpy as np
 from harness.judges.calibration import ece
 from harness.judges.judge import THRESHOLD
 from harness.stats.bootstrap import IntArray, Interval, percentile_interval
+from harness.stats.held_out import auroc
 
 _NONE = ((0, 0), (0, 0))
 
@@ -75,13 +76,6 @@ def balanced_accuracy(scores: Sequence[float], labels: Sequence[int]) -> float:
         return math.nan
     right = np.asarray(_passed(scores)) == np.asarray(labels)
     return float(np.mean([right[np.asarray(labels) == label].mean() for label in (0, 1)]))
-
-
-def auroc(scores: Sequence[float], labels: Sequence[int]) -> float:
-    """Probability that a consistent pair scores above a hallucinated one, ties by half; NaN without both classes."""
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(labels, scores)) if len(set(labels)) == 2 else math.nan
 
 
 def interval(name: str, scores: Sequence[float], labels: Sequence[int]) -> Interval:

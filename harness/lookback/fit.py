@@ -24,6 +24,7 @@ from harness.lookback.scoring import ratios_of
 from harness.lookback.windows import Span, features, predefined, sliding, token_labels, window_labels
 from harness.models.load import LanguageModel
 from harness.stats.held_out import HeldOut
+from harness.stats.held_out import auroc as area
 
 IntArray = NDArray[np.int64]
 SCHEMES: Mapping[str, Callable[[IntArray], list[Span]]] = {
@@ -113,9 +114,8 @@ def best_threshold(p: NDArray[np.float64], labels: IntArray) -> float:
 
 def auroc(scores: NDArray[np.float64], labels: IntArray) -> float | None:
     """Probability that a factual window scores above a hallucinated one, ties half; None if a class is missing."""
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(labels, scores)) if len(set(labels.tolist())) == 2 else None
+    found = area(scores, labels)
+    return None if np.isnan(found) else found
 
 
 def evaluate(classifier: Classifier, examples: Sequence[Example], scheme: str) -> float | None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
+import numpy as np
+
 from harness.stats.bootstrap import ScoreFunction
 from harness.stats.held_out import HeldOut
 from harness.stats.ties import FloatArray
@@ -24,6 +26,8 @@ how a response is written, and whether there is one; ``other`` is what another a
 Unit = Literal["share", "of 100", "words", "slots", "items", "points"]
 """``share``: a part of 1, or an F measure or similarity of at most 1; ``of 100``: what its authors define in 0..100;
 ``words``, ``slots`` and ``items``: counts of these for each response; ``points``: of any other scale, such as a judge's 1 to 5."""
+COUNTS: tuple[Unit, ...] = ("words", "slots", "items")
+"""Units that are counts, printed as they are."""
 Options = Mapping[str, Any]
 
 _ROUNDING = 1e-5
@@ -166,6 +170,19 @@ class Metric(ABC):
     def corpus_scores(self, key: str, sums: FloatArray, /) -> FloatArray:
         """Map statistics summed over each of b corpora, shape [b, k], to b scores, shape [b]."""
         raise NotImplementedError(f"{type(self).__name__}: {key} is a mean over samples, no corpus score")
+
+
+def rates(sums: FloatArray) -> FloatArray:
+    """Corpus scores that are one count for each of another.
+
+    Args:
+        sums: The two counts summed, shape [b, 2].
+
+    Returns:
+        Rates, 0 or more, shape [b]; 0 where there is nothing to count.
+    """
+    found: FloatArray = np.divide(sums[:, 0], sums[:, 1], out=np.zeros(len(sums)), where=sums[:, 1] > 0)
+    return found
 
 
 def is_true(option: object) -> bool:

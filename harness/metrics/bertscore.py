@@ -235,7 +235,7 @@ def from_options(options: Options) -> BertScore:
         encoder,
         idf=bool(options["bertscore_idf"]),
         baseline=load_baseline(str(options["bertscore_model"]), encoder.layer),
-        batch_tokens=int(options["bertscore_batch_tokens"]) if options["bertscore_batch_tokens"] else None,
+        batch_tokens=batch_tokens_of(options),
     )
 
 
@@ -260,18 +260,29 @@ def layer_of(options: Options) -> int | None:
     return None if layer is None else int(layer)
 
 
+def batch_tokens_of(options: Options) -> int | None:
+    """Tokens of an encoder batch; None: what suits the device."""
+    given = options["bertscore_batch_tokens"]
+    return int(given) if given else None
+
+
+def expected_encoder(stated: Mapping[str, str], options: Options) -> dict[str, str | None]:
+    """What a signature must state of the encoder that the options name; None where they leave it open."""
+    model, layer = str(options["bertscore_model"]), layer_of(options)
+    return {
+        "model": None if names_encoder(stated["model"], model) else model,
+        "layer": None if layer is None else str(layer),
+    }
+
+
 def contradiction(key: str, signature: str, options: Options) -> str | None:
     """See `harness.metrics.base.Family`: the encoder's name, layer, idf and baseline are known, its weights are not."""
     form = _form(key)
     stated = signatures.read(form, signature)
     if stated is None:
         return f"is not of the form {form}"
+    expected = {**expected_encoder(stated, options), "idf": _yes_no(bool(options["bertscore_idf"]))}
     model, layer = str(options["bertscore_model"]), layer_of(options)
-    expected = {
-        "model": None if names_encoder(stated["model"], model) else model,
-        "layer": None if layer is None else str(layer),
-        "idf": _yes_no(bool(options["bertscore_idf"])),
-    }
     if key == _RESCALED and layer is not None and (baseline := load_baseline(model, layer)):
         expected["baseline"] = f"{baseline[2]:g}"
     return signatures.differing(stated, expected)

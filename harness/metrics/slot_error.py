@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import numpy as np
-
-from harness.metrics.base import CorpusScore, Family, FloatArray, Metric, Options, Sample, Score
+from harness.metrics.base import CorpusScore, Family, FloatArray, Metric, Options, Sample, Score, rates
 from harness.metrics.e2e.errors import SlotErrors, slot_errors
 from harness.metrics.e2e.meaning import parse
 from harness.stats.bootstrap import ScoreFunction
@@ -72,24 +70,11 @@ class SlotError(Metric):
 
     def corpus_scores(self, _key: str, sums: FloatArray, /) -> FloatArray:
         """See `harness.metrics.base.Metric`; the sums are errors and slots, shape [b, 2]."""
-        return error_rates(sums)
+        return rates(sums)
 
     def signature(self, key: str) -> str:
         """See `harness.metrics.base.Metric`."""
         return f"{key}|dusek2019|data:e2e|reading:rules1|version:1"
-
-
-def error_rates(sums: FloatArray) -> FloatArray:
-    """Errors for each slot.
-
-    Args:
-        sums: Errors and slots, shape [b, 2].
-
-    Returns:
-        Rates, 0 or more, shape [b].
-    """
-    rates: FloatArray = np.divide(sums[:, 0], sums[:, 1], out=np.zeros(len(sums)), where=sums[:, 1] > 0)
-    return rates
 
 
 def _scores_of(sample: Sample) -> dict[str, float]:

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from harness.metrics import signatures
 from harness.metrics.base import Family, Metric, Options, Sample, Score
-from harness.metrics.bertscore import CHUNK_BYTES, build_encoder, layer_of
-from harness.metrics.encoders import EncodedText, Encoder, names_encoder
+from harness.metrics.bertscore import CHUNK_BYTES, batch_tokens_of, build_encoder, expected_encoder
+from harness.metrics.encoders import EncodedText, Encoder
 
 KEY = "source_precision"
 SCORES = {
@@ -142,10 +142,7 @@ def _own_tokens(texts: Sequence[EncodedText], embedded: Iterator[Any]) -> Any:
 
 def from_options(options: Options) -> SourcePrecision:
     """Build from task metadata; see `OPTIONS`."""
-    batch_tokens = options["bertscore_batch_tokens"]
-    return SourcePrecision(
-        build_encoder(options, "source precision"), batch_tokens=int(batch_tokens) if batch_tokens else None
-    )
+    return SourcePrecision(build_encoder(options, "source precision"), batch_tokens=batch_tokens_of(options))
 
 
 def contradiction(_key: str, signature: str, options: Options) -> str | None:
@@ -153,12 +150,7 @@ def contradiction(_key: str, signature: str, options: Options) -> str | None:
     stated = signatures.read(_FORM, signature)
     if stated is None:
         return f"is not of the form {_FORM}"
-    model, layer = str(options["bertscore_model"]), layer_of(options)
-    expected = {
-        "model": None if names_encoder(stated["model"], model) else model,
-        "layer": None if layer is None else str(layer),
-    }
-    return signatures.differing(stated, expected)
+    return signatures.differing(stated, expected_encoder(stated, options))
 
 
 FAMILY = Family(scores=SCORES, from_options=from_options, options=OPTIONS, contradiction=contradiction)

@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any
 
-import numpy as np
-
-from harness.metrics.base import CorpusScore, Family, FloatArray, Metric, Options, Sample, Score
+from harness.metrics.base import CorpusScore, Family, FloatArray, Metric, Options, Sample, Score, rates
 from harness.metrics.items.compare import VERSION, Source, items
 from harness.stats.bootstrap import ScoreFunction
 
@@ -71,8 +69,7 @@ class Unsupported(Metric):
 
     def corpus_scores(self, _key: str, sums: FloatArray, /) -> FloatArray:
         """See `harness.metrics.base.Metric`; the sums are unsupported items and items, shape [b, 2]."""
-        rates: FloatArray = np.divide(sums[:, 0], sums[:, 1], out=np.zeros(len(sums)), where=sums[:, 1] > 0)
-        return rates
+        return rates(sums)
 
     def signature(self, key: str) -> str:
         """See `harness.metrics.base.Metric`."""

@@ -24,6 +24,14 @@ def has_chat_template(folder: Path) -> bool:
     return config.is_file() and bool(read_json(config).get("chat_template"))
 
 
+def are_turns(messages: Any) -> bool:
+    """Whether something is a list of turns with ``role`` and ``content``, both of them texts."""
+    return isinstance(messages, list) and all(
+        isinstance(turn, dict) and all(isinstance(turn.get(key), str) for key in ("role", "content"))
+        for turn in messages
+    )
+
+
 def in_template(tokenizer: Any, turns: Sequence[Mapping[str, str]]) -> str:
     """A chat as the model reads it, up to where the assistant's turn begins; special tokens are part of the text."""
     return str(

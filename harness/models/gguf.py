@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.files import replace_dir
 from harness.models.hub import first_line
+from harness.models.saving import save_whole
 
 
 def from_gguf(file: Path, folder: Path) -> Path:
@@ -32,12 +32,7 @@ def from_gguf(file: Path, folder: Path) -> Path:
     model.hf_quantizer, model.is_quantized = None, False
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    with replace_dir(folder) as target:
-        model.save_pretrained(target)
-        tokenizer.save_pretrained(target)
-        for written in target.iterdir():  # safetensors writes for its owner alone
-            written.chmod(written.stat().st_mode | 0o044)
-    return folder
+    return save_whole(model, tokenizer, folder)
 
 
 def _read(file: Path) -> tuple[Any, Any]:

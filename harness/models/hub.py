@@ -10,13 +10,23 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.models.hub_errors import first_line, refused
 
-__all__ = ["answers", "cached", "fetch", "first_line", "is_commit", "resolved", "snapshot"]
+__all__ = [
+    "answers",
+    "cached",
+    "fetch",
+    "first_line",
+    "is_commit",
+    "names_repository",
+    "resolved",
+    "snapshot",
+]
 
 _PROBE_SECONDS = 5.0
 OF_A_MODEL = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 _TWICE = ("*consolidated*", "*/*.safetensors")
 """The same weights again, in other layouts."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _REMEDY = "Give an existing model folder, or a hub name such as organisation/model with access to the hub."
 
@@ -142,6 +152,11 @@ def resolved(repo: str, revision: str | None, *, kind: str, what: str, remedy: s
         return str(HfApi().repo_info(repo, repo_type=kind, revision=revision).sha)
     except Exception as error:
         raise refused(error, what, repo, remedy=remedy) from error
+
+
+def names_repository(name: str) -> bool:
+    """Whether a name looks like a repository's: ``owner/name``. A folder may be called so too."""
+    return bool(_REPOSITORY.fullmatch(name))
 
 
 def is_commit(revision: str) -> bool:

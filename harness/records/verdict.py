@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.metrics.base import COUNTS
 from harness.records.compare import ALPHA, Comparison, ScoreComparison
 from harness.stats import FEWEST_FOR_VERDICT, Difference
 from harness.stats.bootstrap import Interval
@@ -53,7 +54,7 @@ class _Words:
     def __init__(self, found: ScoreComparison, name: str, scores: int, baseline: str, candidate: str) -> None:
         self.found, self.name, self.scores = found, name, scores
         self.baseline, self.candidate = baseline, candidate
-        self.unit = f" {found.score.unit}" if found.score.unit in ("words", "slots", "items") else " points"
+        self.unit = f" {found.score.unit}" if found.score.unit in COUNTS else " points"
 
     def main(self) -> str:
         difference = self.found.difference

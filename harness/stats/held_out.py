@@ -45,19 +45,19 @@ class HeldOut:
         """
         kept = [i for i, score in enumerate(scores) if not math.isnan(score)]
         values = np.array([scores[i] for i in kept], np.float64)
-        truth = np.array([labels[i] for i in kept], np.float64)
+        truth = np.array([labels[i] for i in kept], np.int64)
         number = {document: i for i, document in enumerate(dict.fromkeys(documents[i] for i in kept))}
         groups = np.array([number[documents[i]] for i in kept], np.int64)
-        area = _Area(values, truth)
 
         def drawn(index: IntArray) -> float:
-            return area(np.bincount(index, minlength=len(number))[groups].astype(np.float64))
+            weights = np.bincount(index, minlength=len(number))[groups].astype(np.float64)
+            return auroc(values, truth, weights)
 
-        found = area(np.ones(len(kept)))
+        found = auroc(values, truth)
         interval = percentile_interval(drawn, len(number)) if number else None
         low, high = (interval.low, interval.high) if interval else (math.nan, math.nan)
-        auroc, low, high = (round(value, _DIGITS) for value in (found, low, high))
-        return cls(auroc=auroc, low=low, high=high, n=len(kept), documents=len(number))
+        found, low, high = (round(value, _DIGITS) for value in (found, low, high))
+        return cls(auroc=found, low=low, high=high, n=len(kept), documents=len(number))
 
     @property
     def beats_chance(self) -> bool:
@@ -88,17 +88,21 @@ class HeldOut:
         return cls(auroc=auroc, low=low, high=high, n=int(data["n"]), documents=int(data["documents"]))
 
 
-class _Area:
-    """AUROC of weighted scores, sorted once."""
+def auroc(
+    scores: Sequence[float] | FloatArray,
+    labels: Sequence[int] | IntArray,
+    weights: FloatArray | None = None,
+) -> float:
+    """Probability that what is faithful (1) scores above what is not (0), ties by half; NaN without both classes.
 
-    def __init__(self, values: FloatArray, labels: FloatArray) -> None:
-        distinct, self._place = np.unique(values, return_inverse=True)
-        self._size, self._labels = len(distinct), labels
+    Args:
+        scores: Shape [n].
+        labels: Shape [n].
+        weights: How often each score counts, shape [n]; None: once.
+    """
+    from sklearn.metrics import roc_auc_score
 
-    def __call__(self, weights: FloatArray) -> float:
-        """AUROC where each score counts as often as its weight says; NaN without both classes."""
-        above = np.bincount(self._place, weights * self._labels, self._size)
-        below = np.bincount(self._place, weights * (1 - self._labels), self._size)
-        pairs = float(above.sum() * below.sum())
-        won = float(above @ (np.cumsum(below) - 0.5 * below))
-        return won / pairs if pairs else math.nan
+    counted = np.asarray(labels) if weights is None else np.asarray(labels)[weights > 0]
+    if len(np.unique(counted)) < 2:
+        return math.nan
+    return float(roc_auc_score(labels, scores, sample_weight=weights))

@@ -4,7 +4,7 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -37,20 +37,22 @@ def make_model(
     tokenizer: PreTrainedTokenizerFast | None = None,
     rows: int | None = None,
     tie: bool = True,
+    **sizes: Any,
 ) -> str:
+    """A Llama of one layer; ``sizes`` are settings of its configuration that shall be others."""
     tokenizer = tokenizer or make_tokenizer()
     torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=rows or len(tokenizer),
-        hidden_size=width,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=2 * width,
-        max_position_embeddings=64,
-        tie_word_embeddings=tie,
-        initializer_range=0.3,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    settings: dict[str, Any] = {
+        "vocab_size": rows or len(tokenizer),
+        "hidden_size": width,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 2 * width,
+        "max_position_embeddings": 64,
+        "tie_word_embeddings": tie,
+        "initializer_range": 0.3,
+    }
+    LlamaForCausalLM(LlamaConfig(**(settings | sizes))).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
 

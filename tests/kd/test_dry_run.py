@@ -36,7 +36,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MT5Config, MT5ForConditi
 
 from harness.cli import main
 from harness.models.source import ModelSource
-from tests.kd.conftest import known, make_tokenizer
+from tests.kd.conftest import known, make_model, make_tokenizer
 from tests.kd.test_families import CONFIGS, build
 
 FULL: dict[str, Any] = {}
@@ -58,20 +58,16 @@ def peak_bytes(work: Callable[[], Any]) -> int:
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A Llama whose activations outweigh its weights."""
-    folder, tokenizer = tmp_path_factory.mktemp("wide"), make_tokenizer()
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
+    return make_model(
+        tmp_path_factory.mktemp("wide"),
+        width=64,
+        tie=False,
         intermediate_size=160,
         num_hidden_layers=4,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=64,
+        initializer_range=0.02,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture

@@ -5,32 +5,18 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from harness_kd.studies.real import COLUMNS, Real, run
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from harness.cli import main
 from harness.errors import HarnessError
 from harness.records import load_record
-from tests.kd.conftest import make_tokenizer
+from tests.kd.conftest import make_model
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Real:
     """Sixty rows, twelve meanings to describe, and a Llama of three layers that has learnt nothing."""
-    tokenizer = make_tokenizer()
-    torch.manual_seed(0)
-    LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=3,
-            num_attention_heads=2,
-            max_position_embeddings=256,
-        )
-    ).save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
+    model = make_model(tmp_path / "model", num_hidden_layers=3, max_position_embeddings=256)
     for name, meanings in (("devset.csv", 30), ("testset_w_refs.csv", 12)):
         with open(tmp_path / name, "w", newline="") as file:
             writer = csv.writer(file)
@@ -41,7 +27,7 @@ def settings(tmp_path: Path) -> Real:
     return Real(
         output=tmp_path / "out",
         e2e=tmp_path,
-        model=str(tmp_path / "model"),
+        model=model,
         layers=2,
         rows=40,
         documents=7,

@@ -9,17 +9,12 @@ from harness.board.card import dataset_of
 from harness.board.every_eval_ever.place import Place, Publisher
 from harness.board.every_eval_ever.samples import SCHEMA_VERSION, directed_keys, is_rate, texts
 from harness.errors import HarnessError
-from harness.metrics.base import Score
+from harness.metrics.base import COUNTS, Score
 from harness.records.described import describe
 from harness.records.record import Record
 
-_UNITS = {
-    "share": "proportion",
-    "of 100": "points",
-    "words": "words",
-    "slots": "slots",
-    "items": "items",
-    "points": "points",
+_UNITS = {"share": "proportion", "of 100": "points", "points": "points"} | {
+    str(unit): str(unit) for unit in COUNTS
 }
 _GENERATION = {"temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "max_gen_toks": "max_tokens"}
 """Decoding option of lm-eval -> field of ``generation_args``; any other goes into ``additional_details``."""

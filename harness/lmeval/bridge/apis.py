@@ -11,6 +11,9 @@ from harness.errors import HarnessError
 from harness.models.identity import without_path
 from harness.redaction import is_secret
 
+HOW_ASKED = frozenset({"max_retries", "timeout", "verify_certificate", "ca_cert_path"})
+"""Settings of a backend that change whether and when an answer comes, and not the answer."""
+
 
 def is_endpoint(lm: Any) -> bool:
     """Whether a model of lm-eval is behind an API; the libraries of such backends are not imported for any other."""
@@ -44,12 +47,8 @@ def without_secrets(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def without_effect(arguments: Mapping[str, Any]) -> set[str]:
     """Names of arguments that do not change an answer: keys, and how patiently it is asked for."""
-    return {name for name, shown in without_secrets(arguments).items() if shown == "***"} | {
-        "num_concurrent",
-        "max_retries",
-        "timeout",
-        "verify_certificate",
-        "ca_cert_path",
+    return {"num_concurrent", *HOW_ASKED} | {
+        name for name, shown in without_secrets(arguments).items() if shown == "***"
     }
 
 

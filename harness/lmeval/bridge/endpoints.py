@@ -24,7 +24,7 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.files import canonical_json, sha256_bytes
 from harness.lmeval.bridge import kept
-from harness.lmeval.bridge.apis import description, is_endpoint
+from harness.lmeval.bridge.apis import HOW_ASKED, description, is_endpoint
 from harness.paths import cache_dir
 from harness.redaction import is_secret
 
@@ -33,17 +33,8 @@ log = logging.getLogger(__name__)
 LONGEST_WAIT = 300.0
 """Seconds that an endpoint is waited for at most, whatever it says."""
 _BUSY = (429, 503)
-_NOT_OF_ANSWERS = (
-    "_concurrent",
-    "max_retries",
-    "timeout",
-    "verify_certificate",
-    "ca_cert_path",
-    "_batch_size",
-    "_rank",
-    "_world_size",
-)
-"""Settings of a backend that change when an answer comes, and not the answer."""
+_NOT_OF_ANSWERS = HOW_ASKED | {"_concurrent", "_batch_size", "_rank", "_world_size"}
+"""Fields of a backend that change when an answer comes, and not the answer."""
 
 
 def prepare(lm: Any) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 from harness.data.prompts import instruction_prompt
 from harness.data.rows import parse_rows
 from harness.files import iter_jsonl
+from harness.models.chat import are_turns
 from harness_kd.data.named import is_named, named_rows
 
 SUMMARY_TEMPLATE = "Article: {article}\nSummarize the article. Summary:"
@@ -116,10 +117,7 @@ def _parse(row: Mapping[str, Any]) -> TextRow:
 
 
 def _parse_chat(messages: Any) -> TextRow:
-    def is_turn(turn: Any) -> bool:
-        return isinstance(turn, dict) and all(isinstance(turn.get(key), str) for key in ("role", "content"))
-
-    if not isinstance(messages, list) or len(messages) < 2 or not all(map(is_turn, messages)):
+    if not are_turns(messages) or len(messages) < 2:
         raise ValueError('"messages" is not a list of at least two turns with "role" and "content"')
     if messages[-1]["role"] != "assistant" or not messages[-1]["content"]:
         raise ValueError("the last message is not the assistant's")

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
 from harness.models.identity import without_path
 from harness_kd.dry_run.inference import capture_memory, evaluation_memory
 from harness_kd.dry_run.memory import Memory
 from harness_kd.dry_run.timing import Time, capture_time, evaluation_time, training_time
 from harness_kd.dry_run.training import count_training, training_memory
+from harness_kd.placement import weight_bytes
 from harness_kd.soft_labels.size import label_bytes
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ def _disk_of_training(prepared: Prepared) -> int:
     else:
         written = math.ceil(plan.epochs)
     at_once = min(written, _KEPT_CHECKPOINTS) + (prepared.dev is not None and written > _KEPT_CHECKPOINTS)
-    whole = prepared.student.parameters * getattr(torch, prepared.save_dtype).itemsize
+    whole = weight_bytes(prepared.student, prepared.save_dtype)
     finished = counted.trained if plan.lora_rank and plan.keep_adapter else whole
     return at_once * (counted.trained + counted.optimizer) + finished
 

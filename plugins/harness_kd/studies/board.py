@@ -89,6 +89,48 @@ def publish_study(path: Path, results: Mapping[str, Path], pairs: Sequence[list[
     return publish(path, new=_added_to(path, ", ".join(tasks), rows, columns, pairs))
 
 
+def publish_comparison(
+    path: Path, results: Mapping[str, Path], *, title: str, columns: Sequence[str], notes: Sequence[str]
+) -> Path:
+    """Publish evaluated models as a new board, on which the first is compared with the second.
+
+    Args:
+        path: Specification of the board.
+        results: Label of a row -> lm-eval's results folder.
+        title: Of the board.
+        columns: Its scores, the first of which ranks.
+        notes: Sentences under the table.
+
+    Returns:
+        The board's markdown; its page stands beside it.
+    """
+    from harness.board import BoardSpec, publish
+    from harness.records import import_results
+
+    folder = path.parent / "records"
+    files = {
+        label: file for label, run in results.items() for file in import_results(run, folder, model=label)
+    }
+    candidate, baseline, *_ = files
+    spec = BoardSpec(
+        title=title,
+        columns=list(columns),
+        rows=[
+            {"label": label, "record": file.relative_to(path.parent).as_posix()}
+            for label, file in files.items()
+        ],
+        comparisons=[[baseline, candidate]],
+        notes=list(notes),
+    )
+    return publish(path, new=spec)
+
+
+def shown(board: Path) -> str:
+    """What a quickstart ends with: the board, where its page is, and how to check it."""
+    page, spec = board.with_suffix(".html"), board.with_suffix(".json")
+    return f"{board.read_text('utf-8')}\nOpen the page: {page}\nCheck it: harness verify {spec}"
+
+
 def _shown_already(path: Path, results: Mapping[str, Path]) -> dict[str, str]:
     """Label -> the board's label of the same run: the same responses by the same weights."""
     from harness.board.spec import read_spec

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from harness.files import replace_dir
 from harness_kd.plan import TrainPlan
+from harness_kd.studies.board import publish_comparison, shown
 from harness_kd.studies.claim import claim
 
 TASK = "kd_newsworld_factual"
@@ -102,10 +103,15 @@ def run(settings: Quickstart, say: Callable[[str], None] = print) -> Path:
     for number, (label, folder) in enumerate(models.items(), start=3):
         say(f"[{number}/7] evaluate {label} on {settings.documents} articles with lm-eval")
         results[label] = _evaluate(folder, settings)
-    board = _publish(settings, results)
+    board = publish_comparison(
+        _spec_path(settings),
+        results,
+        title="News world: a student finetuned with and without distillation",
+        columns=COLUMNS,
+        notes=_notes(settings),
+    )
     say(f"\nDone in {time.monotonic() - started:.0f} s.\n")
-    say(board.read_text("utf-8"))
-    say(f"Open the page: {board.with_suffix('.html')}\nCheck it: harness verify {board.with_suffix('.json')}")
+    say(shown(board))
     return board
 
 
@@ -146,29 +152,6 @@ def _evaluate(model: Path, settings: Quickstart) -> Path:
 
 def _spec_path(settings: Quickstart) -> Path:
     return settings.board or settings.output / "leaderboard.json"
-
-
-def _publish(settings: Quickstart, results: dict[str, Path]) -> Path:
-    from harness.board import BoardSpec, publish
-    from harness.records import import_results
-
-    path = _spec_path(settings)
-    folder = path.parent / "records"
-    files = {
-        label: file for label, run in results.items() for file in import_results(run, folder, model=label)
-    }
-    candidate, baseline, *_ = files
-    spec = BoardSpec(
-        title="News world: a student finetuned with and without distillation",
-        columns=list(COLUMNS),
-        rows=[
-            {"label": label, "record": file.relative_to(path.parent).as_posix()}
-            for label, file in files.items()
-        ],
-        comparisons=[[baseline, candidate]],
-        notes=_notes(settings),
-    )
-    return publish(path, new=spec)
 
 
 def _notes(settings: Quickstart) -> list[str]:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from harness.errors import HarnessError
 from harness.files import sha256_file
 from harness_kd.plan import TrainPlan
+from harness_kd.studies.board import publish_comparison, shown
 from harness_kd.studies.claim import claim
 
 if TYPE_CHECKING:
@@ -174,10 +175,15 @@ def run(settings: Real, say: Callable[[str], None] = print) -> Path:
     for label, folder in subjects.items():
         say(f"[5/5] evaluate {label} on {settings.documents} meanings with lm-eval")
         results[label] = evaluate_model(_request(settings, folder))
-    board = _publish(settings, results)
+    board = publish_comparison(
+        settings.board or settings.output / "leaderboard.json",
+        results,
+        title="Restaurants described from data: a student finetuned with and without distillation",
+        columns=COLUMNS,
+        notes=_notes(settings),
+    )
     say(f"\nDone in {(time.monotonic() - started) / 60:.0f} minutes.\n")
-    say(board.read_text("utf-8"))
-    say(f"Open the page: {board.with_suffix('.html')}\nCheck it: harness verify {board.with_suffix('.json')}")
+    say(shown(board))
     return board
 
 
@@ -193,33 +199,13 @@ def _request(settings: Real, folder: Path) -> EvalRequest:
     return request_of(evaluation, subject, str(settings.output / "study"))
 
 
-def _publish(settings: Real, results: Mapping[str, Path]) -> Path:
-    from harness.board import BoardSpec, publish
-    from harness.records import import_results
-
-    path = settings.board or settings.output / "leaderboard.json"
-    files = {
-        label: file
-        for label, run in results.items()
-        for file in import_results(run, path.parent / "records", model=label)
-    }
-    distilled, plain, *_ = files
-    spec = BoardSpec(
-        title="Restaurants described from data: a student finetuned with and without distillation",
-        columns=list(COLUMNS),
-        rows=[
-            {"label": label, "record": file.relative_to(path.parent).as_posix()}
-            for label, file in files.items()
-        ],
-        comparisons=[[plain, distilled]],
-        notes=[
-            f"One seed ({settings.seed}) of a small setting: {settings.rows} rows with noisy references, students of "
-            f"{settings.layers} layers, {settings.epochs:g} epochs, teacher {settings.teacher_epochs:g} epochs, peak learning rate "
-            f"{settings.learning_rate:g}. benchmarks/e2e_distillation.py is the experiment over seeds, tuned for each method.",
-            "slot_error counts by rule what a description adds, gets wrong and leaves out (docs/metrics.md).",
-        ],
-    )
-    return publish(path, new=spec)
+def _notes(settings: Real) -> list[str]:
+    return [
+        f"One seed ({settings.seed}) of a small setting: {settings.rows} rows with noisy references, students of "
+        f"{settings.layers} layers, {settings.epochs:g} epochs, teacher {settings.teacher_epochs:g} epochs, peak learning rate "
+        f"{settings.learning_rate:g}. benchmarks/e2e_distillation.py is the experiment over seeds, tuned for each method.",
+        "slot_error counts by rule what a description adds, gets wrong and leaves out (docs/metrics.md).",
+    ]
 
 
 def describe(settings: Real) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.files import replace_dir
+from harness.models.saving import save_whole
 from harness.models.source import ModelSource
 
 
@@ -52,9 +52,4 @@ def thinned(model: str, keep: int, folder: Path) -> Path:
     loaded.config.num_hidden_layers = keep
     if getattr(loaded.config, "layer_types", None):
         loaded.config.layer_types = [loaded.config.layer_types[number] for number in kept]
-    with replace_dir(folder) as target:
-        loaded.save_pretrained(target)
-        source.tokenizer().save_pretrained(target)
-        for written in target.iterdir():
-            written.chmod(written.stat().st_mode | 0o044)
-    return folder
+    return save_whole(loaded, source.tokenizer(), folder)

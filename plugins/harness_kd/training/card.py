@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 import yaml
 
 from harness import __version__
+from harness.models import hub
 from harness_kd.data.examples import TokenizedData
 from harness_kd.data.named import hub_name
 from harness_kd.loss.fused import kd_weight_of
 from harness_kd.plan import TrainPlan
 
-_ON_THE_HUB = re.compile(r"[\w.-]+/[\w.-]+")
 CAVEAT = """\
 The exact options and content hashes are in `run.json`. Distillation lowers faithfulness errors where the hard
 labels are noisy and the teacher is better than they are. It adds no knowledge, and a teacher that
@@ -68,7 +67,7 @@ def _front_matter(plan: TrainPlan) -> str:
     """What the hub reads of a card; it names models and data of the hub alone."""
     stated: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
     base = plan.student.partition("@")[0]
-    if _ON_THE_HUB.fullmatch(base) and not Path(plan.student).exists():
+    if hub.names_repository(base) and not Path(plan.student).exists():
         stated["base_model"] = [base]
     if named := hub_name(plan.data):
         stated["datasets"] = [named]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import HarnessError
 from harness.files import replace_dir, write_atomic
 from harness.models.device import DTYPES
+from harness.models.saving import let_all_read
 from harness.models.source import ModelSource
 from harness_kd.data.examples import TokenizedData, template_hash, tokenize_rows
 from harness_kd.data.rows import TextRow, load_rows
@@ -291,5 +292,4 @@ def publish(
             "files": model_contents(target),
         }
         write_atomic(target / RUN_FILE, json.dumps(record, indent=2) + "\n")
-        for file in target.iterdir():  # safetensors writes for its owner alone
-            file.chmod(file.stat().st_mode | 0o044)
+        let_all_read(target)
