@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -142,6 +142,19 @@ def test_order_and_repetition_of_the_data_do_not_matter(
     again = [*reversed(examples), *examples]
     assert missing_examples(cache.folder, manifest, again) == []
     assert capture(lambda: pytest.fail("the teacher is loaded"), again, cache.folder, manifest) == 0
+
+
+def test_finished_labels_may_be_used_while_another_run_adds_some(
+    examples: tuple[Example, ...], cache: SoftLabelCache
+) -> None:
+    def fail() -> NoReturn:
+        pytest.fail("the teacher is loaded")
+
+    other, _ = random_labels(1)
+    with writing(cache.folder, cache.manifest):
+        assert capture(fail, examples, cache.folder, cache.manifest) == 0
+        with pytest.raises(HarnessError, match="another process is writing"):
+            capture(fail, [*examples, other], cache.folder, cache.manifest)
 
 
 def test_two_processes_write_the_same_labels_as_one(

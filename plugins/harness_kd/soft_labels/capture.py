@@ -83,6 +83,10 @@ def store_missing(
     world_size: int = 1,
 ) -> int:
     """`capture` by any engine: ``start`` is called once, and only if there is something to label."""
+    if folder.exists():
+        manifest.write_or_match(folder)
+        if not missing_examples(folder, manifest, examples):
+            return 0  # without the lock: runs that train from finished labels at the same time are in nobody's way
     with writing(folder, manifest, rank=rank) as writer:
         todo = sorted(
             missing_examples(folder, manifest, examples), key=lambda example: (len(example.ids), example.key)
