@@ -20,7 +20,6 @@ one temperature was fitted on half of them (the other half is measured). A tempe
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import shutil
 import statistics
@@ -33,8 +32,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness_kd.plan import TrainPlan
 from kd_vs_sft import mean_and_spread
 from scipy.stats import ttest_rel
+from slot_error import rows_of
 from tqdm import tqdm
 
 from harness.files import write_atomic
@@ -52,6 +53,8 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 REFERENCES = {"noisy": "devset.csv", "cleaned": "cleaned_devel.csv"}
 TUNING_SEED = 100
+BATCH = 42
+"""Meanings described at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +71,10 @@ class Setting:
     rates: tuple[float, ...]
     teacher_rates: tuple[float, ...]
 
-    def source(self, references: str, split: str) -> str:
-        """Training rows, as ``--data`` names them."""
-        rows = f"&n={self.rows}" if split == "train" else ""
-        return f"e2e?split={split}{rows}&path={self.data / REFERENCES[references]}"
+    def source(self, references: str, split: str, rows: int | None = None) -> str:
+        """Rows, as ``--data`` names them; None: all of the split."""
+        first = "" if rows is None else f"&n={rows}"
+        return f"e2e?split={split}{first}&path={self.data / REFERENCES[references]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,14 +94,11 @@ class Run:
         return "-".join(map(str, words)).replace(" ", "_").replace("'", "").replace(",", "")
 
 
-def train(output: Path, student: str, *, rate: float, epochs: float, seed: int, **options: Any) -> Path:
+def plan(output: Path, student: str, *, rate: float, epochs: float, seed: int, **options: Any) -> TrainPlan:
     """One training run, at the same size for all."""
-    from harness_kd.plan import TrainPlan
-    from harness_kd.training.train import train as run
-
     from harness.models.device import computes_bfloat16
 
-    plan = TrainPlan(
+    return TrainPlan(
         student=student,
         output=str(output),
         learning_rate=rate,
@@ -109,25 +109,45 @@ def train(output: Path, student: str, *, rate: float, epochs: float, seed: int, 
         bf16=computes_bfloat16(),
         **options,
     )
-    return run(plan)
+
+
+def plan_of(setting: Setting, run: Run) -> TrainPlan:
+    """The training of a student. The teacher's sequences are made where they are not there."""
+    options = dict(METHODS[run.method])
+    from_teacher = options.pop("data", None) == SEQUENCES
+    rows = setting.source(run.references, "train", setting.rows)
+    if options.get("kd_ratio"):
+        options |= {"teacher": str(setting.output / "teacher"), "soft_labels": str(setting.output / "labels")}
+    return plan(
+        setting.output / "models" / run.name,
+        str(setting.output / "student"),
+        rate=run.rate,
+        epochs=setting.epochs,
+        seed=run.seed,
+        data=sequences(setting, run.references) if from_teacher else rows,
+        **options,
+    )
 
 
 def teacher(setting: Setting) -> Path:
     """The teacher: of the learning rates that are tried, the one that errs least on the held-out meanings."""
+    from harness_kd.training.train import train
+
     done = setting.output / "teacher"
     if not done.exists():
         for rate in setting.teacher_rates:
             result = setting.output / "results" / f"teacher-{rate:g}-dev.json"
             folder = setting.output / "models" / f"teacher-{rate:g}"
             if not result.exists():
-                data = setting.source("noisy", "train").replace(f"&n={setting.rows}", "")
                 train(
-                    folder,
-                    setting.model,
-                    rate=rate,
-                    epochs=setting.teacher_epochs,
-                    seed=0,
-                    data=data,
+                    plan(
+                        folder,
+                        setting.model,
+                        rate=rate,
+                        epochs=setting.teacher_epochs,
+                        seed=0,
+                        data=setting.source("noisy", "train"),
+                    )
                 )
                 write_atomic(result, json.dumps(measured(setting, folder, "dev")))
         best = min(setting.teacher_rates, key=lambda rate: ser(load(setting, f"teacher-{rate:g}-dev")))
@@ -150,7 +170,7 @@ def sequences(setting: Setting, references: str) -> str:
             prepare(
                 SequencePlan(
                     teacher=str(setting.output / "teacher"),
-                    data=setting.source(references, "train"),
+                    data=setting.source(references, "train", setting.rows),
                     output=output,
                     decoding=Decoding(max_new_tokens=96),
                     max_prompt_length=512,
@@ -164,24 +184,12 @@ def sequences(setting: Setting, references: str) -> str:
 def do(setting: Setting, run: Run) -> None:
     """Train one student, measure it, and keep its counts."""
     import torch
+    from harness_kd.training.train import train
 
     torch.set_num_threads(1)
     hide_loading_bars()
     started = time.monotonic()
-    options = dict(METHODS[run.method])
-    from_teacher = options.pop("data", None) == SEQUENCES
-    data = sequences(setting, run.references) if from_teacher else setting.source(run.references, "train")
-    if options.get("kd_ratio"):
-        options |= {"teacher": str(setting.output / "teacher"), "soft_labels": str(setting.output / "labels")}
-    folder = train(
-        setting.output / "models" / run.name,
-        str(setting.output / "student"),
-        rate=run.rate,
-        epochs=setting.epochs,
-        seed=run.seed,
-        data=data,
-        **options,
-    )
+    folder = train(plan_of(setting, run))
     found = measured(setting, folder, run.split)
     found["seconds"] = time.monotonic() - started
     write_atomic(setting.output / "results" / f"{run.name}.json", json.dumps(found))
@@ -195,7 +203,7 @@ def measured(setting: Setting, folder: Path, split: str) -> dict[str, Any]:
     from harness.metrics.e2e.meaning import parse
 
     meanings = meanings_of(setting, split)
-    texts = descriptions(folder, meanings)
+    texts = descriptions(setting, folder, meanings)
     errors = [slot_errors(parse(meaning), text) for meaning, text in zip(meanings, texts, strict=True)]
     counts = [[one.added, one.missing, one.wrong, one.repeated, one.slots] for one in errors]
     return {"texts": texts, "counts": counts, "calibration": calibration(setting, folder)}
@@ -210,36 +218,32 @@ def meanings_of(setting: Setting, split: str) -> list[str]:
         head = E2E_TEMPLATE.partition("{mr}")[0]
         rows = load_rows(setting.source("noisy", "dev"))
         return list(dict.fromkeys(row.prompt.removeprefix(head).partition("\n")[0] for row in rows))
-    with open(setting.data / "testset_w_refs.csv", newline="", encoding="utf-8") as file:
-        return list(dict.fromkeys(row["mr"] for row in csv.DictReader(file)))
+    return list(dict.fromkeys(row["mr"] for row in rows_of(setting.data / "testset_w_refs.csv")))
 
 
-def descriptions(folder: Path, meanings: Sequence[str], batch: int = 42) -> list[str]:
+def descriptions(setting: Setting, folder: Path, meanings: Sequence[str]) -> list[str]:
     """Greedy, up to the first newline, in the words of the training rows."""
-    import torch
     from harness_kd.data.named import E2E_TEMPLATE
 
+    from harness.generation import Decoding, end_tokens, forget, plain, respond
     from harness.models.load import load_language_model
+    from harness.models.source import ModelSource
 
-    loaded = load_language_model(str(folder))
-    tokenizer, model = loaded.tokenizer, loaded.model
-    tokenizer.padding_side = "left"
-    order = sorted(range(len(meanings)), key=lambda index: len(meanings[index]))
-    texts = [""] * len(meanings)
-    for start in range(0, len(order), batch):
-        chosen = order[start : start + batch]
-        prompts = [E2E_TEMPLATE.format(mr=meanings[index]) for index in chosen]
-        inputs = tokenizer(prompts, return_tensors="pt", padding=True, return_token_type_ids=False).to(
-            model.device
-        )
-        with torch.inference_mode():
-            ids = model.generate(
-                **inputs, do_sample=False, max_new_tokens=96, pad_token_id=tokenizer.pad_token_id
-            )
-        made = tokenizer.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        for index, text in zip(chosen, made, strict=True):
-            texts[index] = text.strip().partition("\n")[0]
-    return texts
+    source = ModelSource.find(str(folder))
+    loaded = load_language_model(source)
+    decoding, work = Decoding(max_new_tokens=96), setting.output / "answers" / folder.name
+    found = respond(
+        loaded.tokenizer,
+        [loaded.encode(E2E_TEMPLATE.format(mr=meaning)) for meaning in meanings],
+        plain(loaded.model, loaded.tokenizer, decoding),
+        decoding,
+        work=work,
+        made_by={"model": source.sha256},
+        batch_size=BATCH,
+        ends=end_tokens(loaded.model, loaded.tokenizer),
+    )
+    forget(work)
+    return [one.text.strip().partition("\n")[0] for one in found]
 
 
 def calibration(setting: Setting, folder: Path) -> dict[str, float]:
@@ -382,10 +386,12 @@ def table(setting: Setting, runs: Sequence[Run]) -> list[str]:
 
 
 def do_missing(setting: Setting, runs: Sequence[Run], workers: int) -> None:
-    """The runs that have no result yet. What students share is made first, by one process."""
+    """The runs that have no result yet. What students share, the teacher's sequences and labels, is made first, by one process."""
+    from harness_kd.training.train import capture_labels, prepare
+
     todo = [run for run in runs if not finished(setting, run)]
-    for references in sorted({run.references for run in todo if METHODS[run.method].get("data")}):
-        sequences(setting, references)
+    for shared in {run.references + run.method: run for run in todo}.values():
+        capture_labels(prepare(plan_of(setting, shared)))
     with ProcessPoolExecutor(workers, max_tasks_per_child=1) as pool:
         jobs = [pool.submit(do, setting, run) for run in todo]
         for job in tqdm(as_completed(jobs), total=len(jobs), desc="students"):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 LONGEST = 192
-"""Tokens. In bfloat16 torch's fused attention is 3 times slower forward and backward than plain matrix products for rows of 64 or
-105 tokens, and faster from 256 on (9 heads of 64, batches of 1,680 tokens, one core of an Intel processor with AMX)."""
+"""Tokens up to which plain matrix products are faster than torch's fused attention in bfloat16 (benchmarks/processor_attention.py,
+docs/log.md)."""
 
 
 def suit_processor(model: Any, longest: int) -> None:
